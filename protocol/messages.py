@@ -1,0 +1,213 @@
+"""The envelope: requests, responses, notifications, packed and opened.
+
+Only the envelope is decoded; `args` and `result` stay the bytes they came as, so that a message
+can be passed on by joining parts. Shapes: `[0, msgid, method, params]`,
+`[1, msgid, error, result]`, `[2, method, params]`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import msgpack
+
+from . import limits
+from .errors import Code, Fatal, FatalCode, Fault
+
+REQUEST, RESPONSE, NOTIFICATION = 0, 1, 2
+NIL = b"\xc0"
+
+_METHOD = re.compile(r"(?!nvim_)[a-z][a-z0-9_]*(?<!_event)")
+_COURTESY = ("nvim_get_api_info", "nvim_set_client_info")
+_packer = msgpack.Packer(autoreset=True)
+_DEPTH_PREFIX = b"\x91" * (limits.NESTING_FATAL - limits.NESTING_DEPTH)
+
+
+class Message(NamedTuple):
+    """An opened envelope. `params` and `result` are still packed, element by element."""
+
+    kind: int
+    msgid: int
+    method: str
+    params: list[bytes]
+    error: Any
+    result: bytes
+
+
+def pack(value: Any) -> bytes:
+    """Plain MessagePack, for envelopes and options."""
+    return msgpack.packb(value)  # type: ignore[no-any-return]
+
+
+def unpack(raw: bytes) -> Any:
+    """Plain MessagePack of an envelope's part. Raises Fault INVALID_PARAMS when it is not."""
+    try:
+        value = msgpack.unpackb(raw, strict_map_key=False, max_buffer_size=0)
+    except (ValueError, msgpack.UnpackException) as err:
+        raise Fault.new(Code.INVALID_PARAMS, f"not readable: {err}") from None
+    return value
+
+
+def unpack_options(raw: bytes) -> dict[str, Any]:
+    """The options map of a call. Raises Fault INVALID_PARAMS beyond the limits of section 7."""
+    if len(raw) > limits.OPTIONS_BYTES:
+        raise Fault.new(
+            Code.INVALID_PARAMS, f"options of {len(raw)} bytes, the limit is {limits.OPTIONS_BYTES}"
+        )
+    options = unpack(raw)
+    if options is None:
+        return {}
+    if not isinstance(options, dict):
+        raise Fault.new(Code.INVALID_PARAMS, f"options must be a map, not {_name(options)}")
+    if len(options) > limits.OPTIONS_KEYS:
+        raise Fault.new(
+            Code.INVALID_PARAMS, f"{len(options)} options, the limit is {limits.OPTIONS_KEYS}"
+        )
+    for key in options:
+        if not isinstance(key, str):
+            raise Fault.new(Code.INVALID_PARAMS, f"option keys must be str, not {_name(key)}")
+    check_plain(options)
+    return options
+
+
+def check_plain(value: Any) -> None:
+    """No ext types and no integer beyond 2^53-1 in an envelope (R8, R9)."""
+    if isinstance(value, bool) or value is None:
+        return
+    if isinstance(value, int):
+        if abs(value) > limits.ENVELOPE_INT:
+            raise Fault.new(Code.INVALID_PARAMS, "an integer beyond 2^53-1 in the envelope")
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            check_plain(key)
+            check_plain(item)
+    elif isinstance(value, (list, tuple)) and not isinstance(value, msgpack.ExtType):
+        for item in value:
+            check_plain(item)
+    elif isinstance(value, (msgpack.ExtType, msgpack.Timestamp)):
+        raise Fault.new(Code.INVALID_PARAMS, "an ext type in the envelope")
+
+
+def request(msgid: int, method: str, params: Sequence[Any]) -> bytes:
+    """`[0, msgid, method, params]`."""
+    return pack((REQUEST, msgid, method, params))
+
+
+def response(msgid: int, result: Any) -> bytes:
+    """`[1, msgid, nil, result]`."""
+    return pack((RESPONSE, msgid, None, result))
+
+
+def failure(msgid: int, fault: Fault) -> bytes:
+    """`[1, msgid, [code, message, data], nil]`."""
+    return pack((RESPONSE, msgid, fault.wire(), None))
+
+
+def notification(method: str, params: Sequence[Any]) -> bytes:
+    """`[2, method, params]`."""
+    return pack((NOTIFICATION, method, params))
+
+
+def request_raw(msgid: int, method: str, parts: Sequence[bytes]) -> bytes:
+    """A request whose params are packed already."""
+    return b"".join(
+        (b"\x94\x00", pack(msgid), pack(method), _packer.pack_array_header(len(parts)), *parts)
+    )
+
+
+def response_raw(msgid: int, result: bytes) -> bytes:
+    """A response whose result is packed already."""
+    return b"".join((b"\x94\x01", pack(msgid), NIL, result))
+
+
+def notification_raw(method: str, parts: Sequence[bytes]) -> bytes:
+    """A notification whose params are packed already."""
+    return b"".join((b"\x93\x02", pack(method), _packer.pack_array_header(len(parts)), *parts))
+
+
+def open_message(raw: bytes) -> Message:
+    """Open the envelope of one whole message, as the splitter cut it.
+
+    Raises Fatal BAD_ENVELOPE when it is none, Fault (with `msgid`) when the envelope is one but
+    the call cannot be taken: too deep, too many params.
+    """
+    unpacker = msgpack.Unpacker(max_buffer_size=0, strict_map_key=False)
+    unpacker.feed(raw)
+    try:
+        message = _open(unpacker, raw)
+    except (ValueError, msgpack.UnpackException) as err:
+        raise Fatal(FatalCode.BAD_ENVELOPE, f"bad envelope: {err or type(err).__name__}") from None
+    if len(raw) > limits.NESTING_DEPTH and _is_too_deep(raw):
+        fault = Fault.new(Code.TOO_LARGE, f"nested deeper than {limits.NESTING_DEPTH}")
+        fault.msgid = message.msgid if message.kind != NOTIFICATION else None
+        raise fault
+    return message
+
+
+def _open(unpacker: Any, raw: bytes) -> Message:
+    size = unpacker.read_array_header()
+    kind = unpacker.unpack()
+    if type(kind) is not int or (size, kind) not in ((4, 0), (4, 1), (3, 2)):
+        raise ValueError("not a request, response or notification")
+    if kind == NOTIFICATION:
+        method = _method(unpacker.unpack())
+        return Message(kind, 0, method, _params(unpacker, raw, None), None, NIL)
+    msgid = unpacker.unpack()
+    if type(msgid) is not int or not 0 <= msgid <= limits.MSGID:
+        raise ValueError("msgid is not an integer from 0 to 2^32-1")
+    if kind == REQUEST:
+        method = _method(unpacker.unpack())
+        return Message(kind, msgid, method, _params(unpacker, raw, msgid), None, NIL)
+    error = unpacker.unpack()
+    start = unpacker.tell()
+    return Message(kind, msgid, "", [], error, raw[start:])
+
+
+def _params(unpacker: Any, raw: bytes, msgid: int | None) -> list[bytes]:
+    count = unpacker.read_array_header()
+    if count > limits.PARAMS:
+        fault = Fault.new(Code.INVALID_PARAMS, f"{count} params, the limit is {limits.PARAMS}")
+        fault.msgid = msgid
+        raise fault
+    start = unpacker.tell()
+    parts = []
+    for _ in range(count):
+        unpacker.skip()
+        end = unpacker.tell()
+        parts.append(raw[start:end])
+        start = end
+    return parts
+
+
+def _method(value: Any) -> str:
+    """R5; a method that is no legal name is an unknown one, so it keeps its text."""
+    if isinstance(value, bytes):
+        value = value.decode("utf-8", "replace")
+    if not isinstance(value, str):
+        raise ValueError("method is not a str")  # noqa: TRY004 - one kind of bad envelope
+    return value
+
+
+def is_method_name(name: str) -> bool:
+    """R5: may a method be called this?"""
+    return name in _COURTESY or (
+        len(name) <= limits.METHOD_BYTES and _METHOD.fullmatch(name) is not None
+    )
+
+
+def _is_too_deep(raw: bytes) -> bool:
+    """Skip with 1024-64 bytes of 0x91 in front: msgpack's own stack then ends at 64 levels."""
+    unpacker = msgpack.Unpacker(max_buffer_size=0, strict_map_key=False)
+    unpacker.feed(_DEPTH_PREFIX)
+    unpacker.feed(raw)
+    try:
+        unpacker.skip()
+    except msgpack.StackError:
+        return True
+    return False
+
+
+def _name(value: Any) -> str:
+    return type(value).__name__
