@@ -52,7 +52,7 @@ class FatalCode(IntEnum):
     CLOSING = 2009  # an orderly end: `shutdown`, a stop
 
 
-# code: (retryable, executed)
+# For each code: may it succeed later, and did the job run?
 TRAITS: dict[int, tuple[bool, str]] = {
     Code.PARSE: (False, "no"),
     Code.INVALID_REQUEST: (False, "no"),

@@ -1,4 +1,4 @@
-"""The limits of the wire, in one place (docs: protocol, section 7). Sizes in bytes, times in seconds."""
+"""The limits of the wire (protocol page, section 7). Sizes in bytes, times in seconds."""
 
 MESSAGE_BYTES = 64 * 1024 * 1024
 NESTING_DEPTH = 64
