@@ -236,11 +236,11 @@ def test_all_mistakes_are_reported_at_once_one_line_each(
     )
 
     file = tmp_path / "changeover.toml"
+    words = 'must be "block" or "reject", not "blok"; did you mean "block"?'
     assert found == [
         f'{file}:5: plugins.denoise.qeue: unknown key; did you mean "queue"?',
         f'{file}:6: plugins.denoise.workers: must be a whole number, such as 3, not "two"',
-        f'{file}:7: plugins.denoise.full: must be "block" or "reject", not "blok"'
-         '; did you mean "block"?',
+        f"{file}:7: plugins.denoise.full: {words}",
         f'{file}:2: supervisor.settle: needs a unit, such as "5s", not 5',
     ]
 
