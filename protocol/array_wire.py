@@ -10,7 +10,7 @@ import re
 import sys
 from typing import Any
 
-from .geometry import checked_int
+from .planes import checked_int
 
 KEY = "$array"
 _KINDS = "biufcSUmM"

@@ -9,20 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .geometry import (
-    MOST_PIXELS_A_SIDE,
-    MOST_SAMPLES,
-    Geometry,
-    PlaneLayout,
-    audio_channels,
-    audio_geometry,
-    check_fits,
-    checked_int,
-    checked_layout,
-    size_of,
-    unknown_geometry,
-    video_geometry,
-)
+from .geometry import PlaneLayout, size_of, video_geometry
+from .planes import placed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -105,36 +93,11 @@ class Frame:
         self.sar, self.color, self.field = sar, color, field
         self.rate, self.layout = rate, layout
         self.meta: dict[str, Any] = {} if meta is None else meta
-        self._geometry, self.plane_layout = self._lie(plane_layout)
-
-    def _lie(self, told: Sequence[Sequence[int]] | None) -> tuple[Geometry, PlaneLayout]:
-        size_bytes = self.data.nbytes
-        planes = None if told is None else checked_layout(told, size_bytes)
-        known = self._known_geometry(planes)
-        if planes is None:
-            if known is None:
-                raise ValueError(f"unknown format {self.format!r}: give plane_layout")
-            if known.size_bytes > size_bytes:
-                raise ValueError(
-                    f"{self!r} needs {known.size_bytes} bytes, the data has {size_bytes}"
-                )
-            return known, known.layout
-        if known is None:
-            return unknown_geometry(planes), planes
-        if planes != known.layout:
-            check_fits(known, planes, self.format)
-        return known, planes
-
-    def _known_geometry(self, planes: PlaneLayout | None) -> Geometry | None:
-        if self.kind == "video":
-            checked_int(self.width, "width", MOST_PIXELS_A_SIDE, 1)
-            checked_int(self.height, "height", MOST_PIXELS_A_SIDE, 1)
-            return video_geometry(self.format, self.width, self.height)
-        if self.kind != "audio":
-            raise ValueError(f"a frame is video or audio, not {self.kind!r}")
-        checked_int(self.samples, "samples", MOST_SAMPLES, 1)
-        channels = audio_channels(self.format, self.data.nbytes, self.samples, planes)
-        return audio_geometry(self.format, self.samples, channels)
+        self.plane_layout: PlaneLayout
+        size = (samples,) if kind == "audio" else (width, height)
+        self._geometry, self.plane_layout = placed(
+            kind, format, size, self.data.nbytes, plane_layout
+        )
 
     def __repr__(self) -> str:
         size = f"{self.width}x{self.height}" if self.kind == "video" else f"{self.samples} samples"

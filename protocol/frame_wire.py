@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from .frame import Frame
-from .geometry import MOST_PIXELS_A_SIDE, MOST_SAMPLES, checked_int
+from .planes import MOST_PIXELS_A_SIDE, MOST_SAMPLES, checked_int
 
 KEY = "$frame"
 _INT64 = (1 << 63) - 1

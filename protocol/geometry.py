@@ -5,7 +5,6 @@ Chroma of odd sizes is rounded up, as ffmpeg does. Knows no frame and touches no
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import lru_cache
 from typing import NamedTuple, Optional, Tuple  # noqa: UP035  the aliases below run on 3.9
 
@@ -13,10 +12,6 @@ from .formats import AUDIO, VIDEO, PixelFormat
 
 PlaneLayout = Tuple[Tuple[int, int, int], ...]  # noqa: UP006  (offset, stride, rows), in bytes
 Shape = Tuple[int, ...]  # noqa: UP006
-
-MOST_PIXELS_A_SIDE = 65_535
-MOST_SAMPLES = 1 << 26
-MOST_PLANES = 256  # planar audio has one a channel
 
 
 class Geometry(NamedTuple):
@@ -78,24 +73,6 @@ def unknown_geometry(layout: PlaneLayout) -> Geometry:
     return _geometry("|u1", 1, tuple((rows, stride) for _, stride, rows in layout), None)
 
 
-def audio_channels(
-    name: str, data_bytes: int, samples: int, layout: PlaneLayout | None = None
-) -> int:
-    """How many channels these planes hold, or fill all the bytes. Raises ValueError if none."""
-    form = AUDIO.get(name)
-    if form is None:
-        return 0
-    if layout is not None and form.is_planar:
-        return len(layout)
-    if layout is not None:
-        data_bytes = layout[0][1]
-        return max(1, data_bytes // (form.sample_bytes * samples))
-    channels, rest = divmod(data_bytes, form.sample_bytes * samples)
-    if rest or not 0 < channels <= MOST_PLANES:
-        raise ValueError(f"{data_bytes} bytes are no whole channels of {samples} {name} samples")
-    return channels
-
-
 def size_of(name: str, shape: Shape) -> tuple[int, int] | None:
     """The width and height of the picture whose array has this shape, None if there is none."""
     form = VIDEO.get(name)
@@ -105,43 +82,6 @@ def size_of(name: str, shape: Shape) -> tuple[int, int] | None:
     if width < 1 or height < 1 or _array_shape(form, width, height) != tuple(shape):
         return None
     return width, height
-
-
-def checked_layout(layout: Sequence[Sequence[int]], data_bytes: int) -> PlaneLayout:
-    """The planes as they were told by a stranger. Raises ValueError if one leaves the data."""
-    if not isinstance(layout, (list, tuple)) or not 0 < len(layout) <= MOST_PLANES:
-        raise ValueError(f"planes must be 1 to {MOST_PLANES} of [offset, stride, rows]")
-    planes = []
-    for index, plane in enumerate(layout):
-        if not isinstance(plane, (list, tuple)) or len(plane) != 3:
-            raise ValueError(f"plane {index} must be [offset, stride, rows]")
-        offset, stride, rows = (checked_int(part, f"plane {index}", 1 << 53) for part in plane)
-        if offset + stride * rows > data_bytes:
-            raise ValueError(
-                f"plane {index} ends at byte {offset + stride * rows}, the data at {data_bytes}"
-            )
-        planes.append((offset, stride, rows))
-    return tuple(planes)
-
-
-def check_fits(geometry: Geometry, layout: PlaneLayout, name: str) -> None:
-    """Raises ValueError if these planes are too few or too small for the format and size."""
-    if len(layout) != len(geometry.layout):
-        raise ValueError(f"{name} has {len(geometry.layout)} planes, not {len(layout)}")
-    for index, (_, stride, rows) in enumerate(layout):
-        _, least_stride, least_rows = geometry.layout[index]
-        if stride < least_stride or rows < least_rows:
-            raise ValueError(
-                f"plane {index} of {name}: {rows} rows of {stride} bytes, "
-                f"at least {least_rows} of {least_stride} are needed"
-            )
-
-
-def checked_int(value: object, what: str, most: int, least: int = 0) -> int:
-    """An int within bounds, or ValueError. A bool is no number here."""
-    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
-        raise ValueError(f"{what} must be a whole number of {least} to {most}, not {value!r:.40}")
-    return value
 
 
 def _array_shape(form: PixelFormat, width: int, height: int) -> Shape | None:
