@@ -1,0 +1,81 @@
+"""How much memory and CPU a worker's process tree takes.
+
+Sees processes by their parent: what escaped from the tree is not counted.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """`rss_bytes` counts shared pages in every process that has them. One busy core is 100 %."""
+
+    rss_bytes: int
+    cpu_percent: float
+
+
+class UsageMeter:
+    """Measures workers by pid. CPU is that since the measurement before: the first is 0."""
+
+    def __init__(self) -> None:
+        self._known: dict[int, psutil.Process] = {}
+
+    def read(self, pids: Iterable[int]) -> dict[int, Usage]:
+        """The usage of each worker that is still there. One scan of the processes for all."""
+        trees = _trees(pids)
+        seen = {pid for tree in trees.values() for pid in tree}
+        self._known = {pid: process for pid, process in self._known.items() if pid in seen}
+        read = {worker: self._sum(tree) for worker, tree in trees.items()}
+        return {worker: usage for worker, usage in read.items() if usage is not None}
+
+    def _sum(self, tree: list[int]) -> Usage | None:
+        """None when the worker itself, the first of its tree, has gone."""
+        usages = [self._one(pid) for pid in tree]
+        if not usages or usages[0] is None:
+            return None
+        there = [usage for usage in usages if usage is not None]
+        return Usage(
+            rss_bytes=sum(usage.rss_bytes for usage in there),
+            cpu_percent=round(sum(usage.cpu_percent for usage in there), 1),
+        )
+
+    def _one(self, pid: int) -> Usage | None:
+        try:
+            process = self._known.get(pid)
+            if process is None or not process.is_running():  # the pid may be another's by now
+                process = self._known[pid] = psutil.Process(pid)
+            with process.oneshot():
+                return Usage(rss_bytes=process.memory_info().rss, cpu_percent=process.cpu_percent())
+        except psutil.Error:
+            return None
+
+
+def _trees(pids: Iterable[int]) -> dict[int, list[int]]:
+    """For each pid, itself and its descendants."""
+    children: dict[int, list[int]] = {}
+    for pid, parent in _parents():
+        children.setdefault(parent, []).append(pid)
+    trees = {}
+    for root in pids:
+        tree = trees[root] = [root]
+        for pid in tree:  # grows while it is walked
+            tree += children.get(pid, ())
+    return trees
+
+
+def _parents() -> Iterator[tuple[int, int]]:
+    """Every process and its parent. psutil's `children` reads them all again for each worker."""
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            try:
+                stat = Path(f"/proc/{name}/stat").read_bytes()
+            except OSError:
+                continue  # gone meanwhile
+            yield int(name), int(stat.rpartition(b")")[2].split()[1])
