@@ -118,8 +118,8 @@ class WorkerLog:
     def _pass_over(self, data: bytes) -> None:
         """Count these lines, and keep only what the tail needs. The first is counted already."""
         self.rate.refused += data.count(b"\n") - 1
-        first, *rest = data.rsplit(b"\n", TAIL_LINES)
-        if len(rest) < TAIL_LINES:  # else `first` is many lines, and none of the last ones
+        first, *rest = data.rsplit(b"\n", TAIL_LINES + 1)
+        if len(rest) <= TAIL_LINES:  # else `first` is many lines, and none of the last ones
             rest.insert(0, first)
         else:
             self._finish()
