@@ -187,10 +187,10 @@ class History:
         found = {self.path: sys.maxsize}
         path = self.path
         while (first := first_entry(path)) is not None:
-            aside, good_lines = first.get("aside"), first.get("good_lines")
-            if not isinstance(aside, str) or not isinstance(good_lines, int):
+            aside, good_lines = str(first.get("aside")), first.get("good_lines")
+            if not aside.startswith(f"{self.path.name}.bad-") or not isinstance(good_lines, int):
                 break
-            path = path.with_name(Path(aside).name)
+            path = self.path.with_name(Path(aside).name)
             if path in found or not path.exists():
                 break
             found[path] = good_lines

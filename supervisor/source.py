@@ -56,7 +56,8 @@ class SourceSet:
     def resolve(self) -> Listing:
         """Look which files count now.
 
-        Raises SourceMissing, SourceError (both say what to do), Torn if a file went meanwhile.
+        Raises SourceMissing, SourceError (both say what to do), Torn if a file went meanwhile,
+        OSError if the machine refuses.
         """
         if self.refusal:
             raise SourceError(self.refusal)
@@ -66,11 +67,6 @@ class SourceSet:
             return self._resolve()
         except FileNotFoundError as gone:
             raise Torn(str(gone.filename)) from gone
-        except OSError as error:
-            what = f"{error.filename or self.path}: {error.strerror}"
-            raise SourceError(
-                f"{what}\n  let user {os.geteuid()} read it, then save it again"
-            ) from error
 
     def _resolve(self) -> Listing:
         real = os.path.realpath(self.path)

@@ -37,13 +37,18 @@ class StageError(Exception):
         self.bad_luck = bad_luck
 
 
+def is_bad_luck(error: OSError) -> bool:
+    """Would the same have worked at a better moment?"""
+    return error.errno in _BAD_LUCK
+
+
 def stage_error(error: OSError, what: str) -> StageError:
     """`error` in words for the operator."""
     code = error.errno or 0
     advice = _BAD_LUCK.get(code) or _BAD_PLACE.get(code) or "nothing was changed"
     place = f" ({error.filename})" if error.filename else ""
     message = f"{what}: {error.strerror or error}{place}\n  {advice}"
-    return StageError(message, bad_luck=code in _BAD_LUCK)
+    return StageError(message, bad_luck=is_bad_luck(error))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,7 +20,7 @@ from pathlib import Path
 from .digest import Breathe, Files, Reading, Torn, go_on, keys_of, read_bytes, read_files
 from .listing import Listing, SourceError, walk_files
 from .source import SourceSet
-from .staged import Staged, StageError, stage_error
+from .staged import Staged, StageError, is_bad_luck, stage_error
 from .trees import fill_tree, move_into, remove_tree, seal_tree, sync_folder, write_file
 
 _TEMP = ".tmp-"
@@ -73,7 +73,12 @@ class Store:
 
     def find(self, digest: str, source: SourceSet) -> Staged:
         """The release of that digest, if its bytes still are what the digest says."""
-        staged = self._intact(digest, source.name, go_on)
+        try:
+            staged = self._intact(digest, source.name, go_on)
+        except OSError as error:
+            raise stage_error(
+                error, f"{source.shown}: release {digest[:8]} cannot be read"
+            ) from error
         if staged is None:
             raise StageError(
                 f"{source.shown}: release {digest[:8]} is not in the store {self.root}, "
@@ -152,7 +157,11 @@ class Store:
             reading = self._proven.get(entry)
             if reading is None or reading.keys != keys_of(files):
                 reading = _prove(digest, name, files, breathe)
-        except (OSError, Torn, SourceError):
+        except (Torn, SourceError):
+            return None
+        except OSError as error:
+            if is_bad_luck(error):
+                raise
             return None
         if reading is None:
             return None
