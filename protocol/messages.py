@@ -25,6 +25,10 @@ _packer = msgpack.Packer(autoreset=True)
 _DEPTH_PREFIX = b"\x91" * (limits.NESTING_FATAL - limits.NESTING_DEPTH)
 
 
+class Packed(bytes):
+    """A value that is packed already; `pack_map` splices it in."""
+
+
 class Message(NamedTuple):
     """An opened envelope. `params` and `result` are still packed, element by element."""
 
@@ -41,10 +45,19 @@ def pack(value: Any) -> bytes:
     return msgpack.packb(value)  # type: ignore[no-any-return]
 
 
+def pack_map(values: dict[str, Any]) -> bytes:
+    """A map whose values may be `Packed`."""
+    parts = [_packer.pack_map_header(len(values))]
+    for key, value in values.items():
+        parts.append(pack(key))
+        parts.append(value if isinstance(value, Packed) else pack(value))
+    return b"".join(parts)
+
+
 def unpack(raw: bytes) -> Any:
     """Plain MessagePack of an envelope's part. Raises Fault INVALID_PARAMS when it is not."""
     try:
-        value = msgpack.unpackb(raw, strict_map_key=False, max_buffer_size=0)
+        value = msgpack.unpackb(raw, strict_map_key=False)
     except (ValueError, msgpack.UnpackException) as err:
         raise Fault.new(Code.INVALID_PARAMS, f"not readable: {err}") from None
     return value

@@ -127,7 +127,7 @@ class Changes:
         while (change := plugin.change) is not None:
             if change.step is Step.STAGE and change.release is not None:
                 self._decide(plugin, change)
-                if change.has_ended:
+                if change.has_ended or change.release is None:
                     continue
             elif not self._steps.is_done(plugin, change):
                 return
@@ -162,8 +162,9 @@ class Changes:
         elif self._is_unchanged(plugin, change):
             self._finish_unchanged(plugin, change)
             return
+        if change.release is None:
+            return
         pin = change.spec.pin
-        assert change.release is not None
         if pin and change.release.digest != pin:
             self.refuse(plugin, change, f"pin allows only sha256:{pin[:12]}…", bad=False)
             return
@@ -187,7 +188,8 @@ class Changes:
         if change.reason == "start":
             fallback = self.fallback_release(plugin, avoid="")
             if fallback is not None:
-                change.release = change.target = fallback
+                change.target, change.release = fallback, None
+                self._desk.give(Stage(change))  # from the store
                 return True
         return False
 

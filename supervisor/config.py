@@ -21,7 +21,7 @@ from .config_values import plugin_name
 from .spec import PluginSpec, SupervisorSpec
 from .units import show
 
-__all__ = ["Config", "ConfigError", "Layers", "load", "plugin_spec"]
+__all__ = ["Config", "ConfigError", "Layers", "load", "load_tables", "plugin_spec"]
 
 TABLES = ("supervisor", "log", "defaults", "plugins")
 
@@ -46,6 +46,11 @@ class Config:
 def load(path: str | Path | None, overrides: Iterable[str] = ()) -> Config:
     """Read a config file (None: there is none) with `-o` laid over it. Raises ConfigError."""
     return _Reading(None if path is None else Path(path), tuple(overrides)).config()
+
+
+def load_tables(path: str | Path, overrides: Iterable[str] = ()) -> dict[str, dict[str, Any]]:
+    """Each plugin of a config as a map for `add`: checked, but as written. Raises ConfigError."""
+    return _Reading(Path(path), tuple(overrides)).as_written()
 
 
 def plugin_spec(
@@ -97,6 +102,20 @@ class _Reading:
             path=self.path,
             overrides=self.overrides,
         )
+
+    def as_written(self) -> dict[str, dict[str, Any]]:
+        config, below = self.config(), self.tables["defaults"]
+        above = Overrides(names=config.plugins)
+        for text in self.overrides:
+            above.add(text, self.mistakes)
+        tables = {}
+        for name, spec in config.plugins.items():
+            scoped = above.every_plugin | above.plugins.get(name, {})
+            over = {key: given.value for key, given in scoped.items()}
+            tables[name] = {**below, **self.tables["plugins"][name], **over}
+            paths = {"source": spec.source, "command": list(spec.command)}
+            tables[name] |= {key: path for key, path in paths.items() if path}
+        return tables
 
     def where(self, path: KeyPath) -> str:
         """`changeover.toml:7: plugins.denoise.workers`, without the line if it is not known."""

@@ -7,15 +7,14 @@ check values: the tables do.
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
 
 from .config_mistakes import Mistakes, did_you_mean
 from .config_tables import LOG_KEYS, PLUGIN_KEYS, SUPERVISOR_KEYS
+from .override_value import read_value
 
-TEXT_KEYS = frozenset({"name", "socket", "state_dir", "source", "object", "pin"})
 ONE_ONLY = frozenset({"source", "object", "command", "pin"})
 
 
@@ -47,7 +46,7 @@ class Overrides:
         elif table is None:
             mistakes.add(f"-o {text}", _unknown(scope, name, self.names))
         else:
-            table[name] = Value(_read(name, value), f"-o {text}")
+            table[name] = Value(read_value(name, value), f"-o {text}")
 
     def _table(self, scope: str, name: str) -> dict[str, Value] | None:
         if scope in {"", "supervisor"} and name in SUPERVISOR_KEYS:
@@ -69,14 +68,3 @@ def _unknown(scope: str, name: str, plugins: Collection[str]) -> str:
     if not scope and name in ONE_ONLY:
         return f"belongs to one plugin: -o NAME.{name}=…"
     return f'unknown key "{name}"{did_you_mean(name, known[scope])}'
-
-
-def _read(key: str, text: str) -> Any:
-    """The value as TOML if it is TOML, else the text: `3`, `["a"]`, `100ms`, `off`."""
-    try:
-        value = tomllib.loads(f"value = {text}")["value"] if "\n" not in text else text
-    except tomllib.TOMLDecodeError:
-        return text
-    if isinstance(value, (bool, int, float, list, dict)) and key not in TEXT_KEYS:
-        return value
-    return value if isinstance(value, str) else text

@@ -17,12 +17,12 @@ from .changes import MAX_LUCK, Changes
 from .desk import Desk
 from .fleet import BLAMELESS, Fleet
 from .model import Job, Plugin, Release, Worker
-from .orders import Order
+from .orders import Flushed, Order
 from .registry import HotReloadManager, OnChange
 from .restarts import Restarts
 from .routing import Routing, is_plugin_error
 from .spec import PluginSpec, SupervisorSpec
-from .states import Gate, WorkerState
+from .states import Gate, Step, WorkerState
 
 LOST_REASONS = {"": "crashed", "drain": "killed_at_drain", "stop": "stopped"}
 
@@ -364,7 +364,9 @@ class Core:
         self, plugin: Plugin, worker: Worker, method: str, fault: Fault | None, result: Any
     ) -> None:
         change = plugin.change
-        if change is not None and worker.generation in (change.new, change.old):
+        if method == "flush" and (change is None or change.step is not Step.EXPORT):
+            self.desk.give(Flushed(plugin.name, result if fault is None else b"\x90"))
+        elif change is not None and worker.generation in (change.new, change.old):
             self.changes.replied(plugin, change, worker, method, fault, result)
             self.changes.pump(plugin)
 
@@ -410,9 +412,20 @@ class Core:
 
     def _warm_again(self, plugin: Plugin, change: Changeover, worker: Worker) -> None:
         new = change.new
-        if plugin.change is change and not change.has_cut and new is not None:
-            if worker.slot not in new.workers:
-                self.fleet.spawn(new, worker.slot)
+        waits = plugin.change is change and not change.has_cut
+        if waits and new is not None and worker.slot not in new.workers:
+            self.fleet.spawn(new, worker.slot)
+
+    def flush(self, now: float, name: str) -> int:
+        """Ask the filters for what they still hold; how many were asked."""
+        self.desk.now = now
+        plugin = self.plugin(name)
+        asked = 0
+        for worker in plugin.live.ready() if plugin.live else ():
+            if "flush" in worker.capabilities and not worker.asked:
+                self.fleet.ask(worker, "flush", [{}])
+                asked += 1
+        return asked
 
     # -- the end
 

@@ -188,7 +188,7 @@ class Generation:
 
 @dataclass(slots=True)
 class Counts:
-    """Jobs by outcome since the plugin was added; `accepted` is the sum of all and of those open."""
+    """Jobs by outcome since the plugin was added; `accepted` counts those without one too."""
 
     accepted: int = 0
     done: int = 0

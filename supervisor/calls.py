@@ -1,0 +1,76 @@
+"""Reading the params of a request: by position, options last, errors that say what is wrong."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..protocol.errors import Code, Fault
+from ..protocol.messages import Message, unpack, unpack_options
+
+
+def invalid(message: str) -> Fault:
+    """INVALID_PARAMS."""
+    return Fault.new(Code.INVALID_PARAMS, message)
+
+
+def text(message: Message, index: int, what: str) -> str:
+    """A str parameter that must be there."""
+    if len(message.params) <= index:
+        raise invalid(f"{message.method}: {what} is missing")
+    value = unpack(message.params[index])
+    if isinstance(value, bytes):
+        value = value.decode("utf-8", "replace")
+    if not isinstance(value, str):
+        raise invalid(f"{message.method}: {what} must be a str, not {type(value).__name__}")
+    return value
+
+
+def names(message: Message, index: int, what: str) -> list[str]:
+    """An array of str; left out, it is empty."""
+    if len(message.params) <= index:
+        return []
+    value = unpack(message.params[index])
+    if isinstance(value, str):
+        value = [value]
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        raise invalid(f"{message.method}: {what} must be an array of str")
+    return value
+
+
+def options(message: Message, index: int) -> dict[str, Any]:
+    """The options map; left out, it is empty (R6)."""
+    return unpack_options(message.params[index]) if len(message.params) > index else {}
+
+
+def flag(given: dict[str, Any], key: str) -> bool:
+    """An option that is true or false; absent is false."""
+    value = given.get(key, False)
+    if value is not None and not isinstance(value, bool):
+        raise invalid(f"{key} must be true or false, not {value!r:.40}")
+    return bool(value)
+
+
+def choice(given: dict[str, Any], key: str, known: tuple[str, ...]) -> str:
+    """An option that is one of a few words; absent is the first."""
+    value = given.get(key)
+    if value is None:
+        return known[0]
+    if value not in known:
+        raise invalid(f"{key} must be one of {', '.join(known)}, not {value!r:.40}")
+    return str(value)
+
+
+def whole(given: dict[str, Any], key: str, *, least: int = 0) -> int | None:
+    """An option that is an integer; absent is None."""
+    value = given.get(key)
+    if value is None:
+        return None
+    if type(value) is not int or value < least:
+        raise invalid(f"{key} must be an integer from {least}, not {value!r:.40}")
+    return value
+
+
+def seconds(given: dict[str, Any], key: str) -> float | None:
+    """An option in integer milliseconds, as seconds; absent is None."""
+    value = whole(given, key)
+    return None if value is None else value / 1000

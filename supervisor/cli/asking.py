@@ -1,0 +1,123 @@
+"""How a verb reaches a supervisor: the one that runs, or a private one for a path.
+
+The client is imported when it is used, so that `--help` stays quick.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ..override_value import read_value
+from ..units import duration
+from .settings import Settings
+
+if TYPE_CHECKING:
+    from ...client import Changeover
+
+PYTHON_SOURCES = (".py", ".zip", ".whl")
+
+
+class Seconds(click.ParamType):
+    """A duration as in the config, or a plain number of seconds."""
+
+    name = "duration"
+
+    def convert(
+        self, value: Any, parameter: click.Parameter | None, context: click.Context | None
+    ) -> float:
+        """Seconds."""
+        if isinstance(value, float):
+            return value
+        try:
+            return float(value) if re.fullmatch(r"\d+(\.\d+)?", value) else duration(value)
+        except ValueError as error:
+            self.fail(str(error), parameter, context)
+
+
+def milliseconds(seconds: float | None) -> dict[str, int]:
+    """`timeout_ms` as an option of a request, if there is a limit."""
+    return {} if seconds is None else {"timeout_ms": round(seconds * 1000)}
+
+
+def is_path(plugin: str) -> bool:
+    """Does this PLUGIN mean a file or folder rather than a name?
+
+    A folder needs a slash: `changeover call denoise` in a folder that holds `denoise/` means
+    the plugin of that name.
+    """
+    return "/" in plugin or plugin.endswith(PYTHON_SOURCES) or Path(plugin).is_file()
+
+
+@contextmanager
+def connected(settings: Settings) -> Iterator[Changeover]:
+    """The running supervisor. Raises NoSupervisor."""
+    from ...client import connect
+
+    if settings.overrides:
+        raise click.UsageError(
+            "-o is for serve and for a PLUGIN given as a path; a running supervisor has its config"
+        )
+    with connect(settings.socket_path, reconnect=0) as supervisor:
+        yield supervisor
+
+
+@contextmanager
+def plugin_at(settings: Settings, plugin: str) -> Iterator[tuple[Changeover, str]]:
+    """The supervisor that has this PLUGIN, and the name that it has there."""
+    if not is_path(plugin):
+        with connected(settings) as supervisor:
+            yield supervisor, plugin
+        return
+    from ...client import launch
+
+    name = name_of(plugin)
+    table, supervisor_keys = table_of(plugin), {}
+    for key, value in overrides(name, settings).items():
+        (supervisor_keys if is_supervisor_key(key) else table)[key] = value
+    with launch({name: table}, **supervisor_keys) as supervisor:
+        yield supervisor, name
+
+
+def name_of(path: str) -> str:
+    """A plugin's name out of the path of its source: `./denoise.py` is denoise."""
+    stem = Path(path).resolve().name.removesuffix(".py")
+    return re.sub(r"[^A-Za-z0-9._-]", "-", stem).lstrip("._-")[:64] or "plugin"
+
+
+def table_of(path: str) -> dict[str, Any]:
+    """What `[plugins.NAME]` would say of a path: a Python source, or a program."""
+    source = Path(path).absolute()
+    if not source.exists():
+        raise click.UsageError(f"{path}: no such file or folder")
+    is_program = source.is_file() and not path.endswith(PYTHON_SOURCES)
+    if is_program and not os.access(source, os.X_OK):
+        raise click.UsageError(f"{path}: neither Python (.py, folder, .zip, .whl) nor executable")
+    return {"command": [str(source)]} if is_program else {"source": str(source)}
+
+
+def overrides(name: str, settings: Settings) -> dict[str, Any]:
+    """`-o KEY=VALUE`, read; with one plugin its name may stand before the key or not."""
+    read: dict[str, Any] = {}
+    for text in settings.overrides:
+        key, equals, value = text.partition("=")
+        if not equals:
+            raise click.UsageError(f"-o {text}: must be KEY=VALUE, such as -o workers=3")
+        key = key.strip().removeprefix(f"{name}.")
+        read[key] = read_value(key, value.strip())
+    return read
+
+
+def is_supervisor_key(key: str) -> bool:
+    """Is it one of `[supervisor]` or `[log]`? Everything else is the plugin's to refuse."""
+    from ..spec import SupervisorSpec
+
+    keys = {field.name.removesuffix("_s") for field in fields(SupervisorSpec)}
+    return key in keys or key.startswith(("supervisor.", "log."))

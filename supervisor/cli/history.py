@@ -1,0 +1,83 @@
+"""`changeover history`: who changed what, why, and how it ended."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+import click
+
+from .asking import connected
+from .exits import FAILED
+from .output import show_document
+from .reload_view import release
+from .settings import Settings
+from .tables import Table
+
+_TITLES = ("SEQ", "TIME", "PLUGIN", "EVENT", "WHY", "WHO", "FROM", "TO", "OUTCOME", "DRAINED",
+           "KILLED", "LOST")  # fmt: skip
+
+
+@click.command
+@click.argument("plugin", required=False)
+@click.option("-n", "--lines", type=click.IntRange(1), default=20, show_default=True)
+@click.option("--verify", is_flag=True, help="Check that each line follows from the one before.")
+@click.pass_obj
+def history(settings: Settings, plugin: str | None, lines: int, verify: bool) -> int:
+    """Show the audit trail: append-only, each line with the hash of the one before."""
+    options: dict[str, Any] = {"limit": lines}
+    if plugin:
+        options["plugin"] = plugin
+    with connected(settings) as supervisor:
+        if verify:
+            return _show_verification(settings, supervisor.request("history", {"verify": True}))
+        entries = supervisor.request("history", options)
+    if settings.json:
+        show_document("history", {"entries": entries})
+    elif entries:
+        table(entries).show(settings)
+    else:
+        settings.say("nothing has happened yet")
+    return 0
+
+
+def table(entries: list[dict[str, Any]]) -> Table:
+    """One row an entry."""
+    rows = [
+        (
+            str(entry.get("seq", "-")),
+            _time(entry.get("time")),
+            str(entry.get("plugin") or "-"),
+            str(entry.get("event", "-")),
+            str(entry.get("why") or "-"),
+            str(entry.get("who") or "-"),
+            release(entry.get("from")),
+            release(entry.get("to")),
+            str(entry.get("outcome") or "-"),
+            str(entry.get("drained", "-")),
+            str(entry.get("killed", "-")),
+            str(entry.get("lost", "-")),
+        )
+        for entry in entries
+    ]
+    return Table(_TITLES, frozenset({"SEQ", "DRAINED", "KILLED", "LOST"}), list(rows))
+
+
+def _show_verification(settings: Settings, found: dict[str, Any]) -> int:
+    if settings.json:
+        show_document("history-verification", found)
+    elif found.get("bad_line") is None:
+        settings.say(f"history: all {found['lines']} lines follow from one another")
+    else:
+        settings.say(
+            f"history: line {found['bad_line']} {found.get('reason', '')}\n"
+            f"  the {found['lines']} lines before it are as they were written"
+        )
+    return 0 if found.get("bad_line") is None else FAILED
+
+
+def _time(text: Any) -> str:
+    try:
+        return f"{datetime.fromisoformat(str(text)).astimezone():%Y-%m-%d %H:%M:%S}"
+    except ValueError:
+        return str(text)

@@ -1,0 +1,121 @@
+"""The Unix socket: where it is, who may connect."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+import struct
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+from ..protocol import limits
+from ..protocol.errors import FatalCode
+from ..protocol.messages import notification
+from ..protocol.paths import default_socket
+
+_PEERCRED = struct.Struct("3i")
+
+
+class ListenError(Exception):
+    """Nobody can connect here; the message says why and what to do."""
+
+
+class Listener:
+    """Accepts clients of this user (and of root) on a 0600 socket in a 0700 folder."""
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, path: str, on_client: Callable[[int, int, int], None]
+    ) -> None:
+        self._loop = loop
+        self.path = path
+        self._on_client = on_client
+        self._uids: Counter[int] = Counter()
+        self._socket = _bind(path)
+        self._inode = os.stat(path).st_ino
+        loop.add_reader(self._socket.fileno(), self._accept)
+
+    def _accept(self) -> None:
+        for _ in range(16):
+            try:
+                connection, _address = self._socket.accept()
+            except (BlockingIOError, InterruptedError):
+                return
+            except OSError:  # EMFILE, ECONNABORTED: the next one may be luckier
+                return
+            self._admit(connection)
+
+    def _admit(self, connection: socket.socket) -> None:
+        raw = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEERCRED.size)
+        pid, uid, _gid = _PEERCRED.unpack(raw)
+        if uid not in (0, os.geteuid()):
+            _turn_away(connection, FatalCode.CLOSING, f"uid {uid} may not connect here")
+        elif self._uids[uid] >= limits.CONNECTIONS_PER_UID:
+            count = limits.CONNECTIONS_PER_UID
+            _turn_away(
+                connection, FatalCode.TOO_MANY_CONNECTIONS, f"{count} connections of uid {uid}"
+            )
+        else:
+            self._uids[uid] += 1
+            self._on_client(connection.detach(), pid, uid)
+
+    def gone(self, uid: int) -> None:
+        """A client of this uid has left."""
+        self._uids[uid] -= 1
+
+    def close(self) -> None:
+        """Accept nobody; the name goes too, if it is still ours."""
+        self._loop.remove_reader(self._socket.fileno())
+        self._socket.close()
+        with contextlib.suppress(OSError):
+            if os.stat(self.path).st_ino == self._inode:
+                os.unlink(self.path)
+
+
+def socket_path(configured: str, name: str) -> str:
+    """`socket = "auto"` is the rule that clients know too."""
+    return default_socket(name) if configured == "auto" else configured
+
+
+def _bind(path: str) -> socket.socket:
+    folder = Path(path).parent
+    made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+    try:
+        if not folder.exists():
+            folder.mkdir(mode=0o700, parents=True)
+        _remove_stale(path)
+        old = os.umask(0o177)
+        try:
+            made.bind(path)
+        finally:
+            os.umask(old)
+        made.listen(128)
+    except OSError as error:
+        made.close()
+        raise ListenError(
+            f"cannot listen on {path}: {error.strerror or error}\n"
+            '  name another place: -s PATH or socket = "…" in [supervisor]'
+        ) from error
+    return made
+
+
+def _remove_stale(path: str) -> None:
+    """A socket that nobody listens on is left from a supervisor that was killed."""
+    if not os.path.lexists(path):
+        return
+    probe = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    with contextlib.closing(probe):
+        try:
+            probe.connect(path)
+        except ConnectionRefusedError:
+            os.unlink(path)
+            return
+        raise OSError(None, "another supervisor listens there")
+
+
+def _turn_away(connection: socket.socket, code: int, message: str) -> None:
+    with contextlib.closing(connection), contextlib.suppress(OSError):
+        connection.setblocking(False)
+        connection.send(notification("goaway", [int(code), message, {}]))

@@ -1,0 +1,194 @@
+"""One worker as the shell sees it: its process, its channel, and who waits for which answer.
+
+It turns messages into facts for the core and orders into messages. It decides nothing.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from ..protocol import limits
+from ..protocol.errors import Code, Fatal, FatalCode, Fault
+from ..protocol.messages import (
+    NIL,
+    REQUEST,
+    RESPONSE,
+    Message,
+    Packed,
+    failure,
+    notification,
+    open_message,
+    pack,
+    pack_map,
+    request_raw,
+    unpack,
+)
+from .channel import Channel
+from .log_ring import LEVELS
+from .model import Job, Worker
+
+if TYPE_CHECKING:
+    from .launch import Started
+    from .shell import Shell
+
+RAW_ANSWERS = ("export_state", "flush")  # passed on undecoded
+
+
+class WorkerLink:
+    """Speaks with one worker over its pipes."""
+
+    def __init__(self, shell: Shell, worker: Worker, started: Started) -> None:
+        self.worker = worker
+        self._shell = shell
+        self._jobs: dict[int, str] = {}
+        self._asked: dict[int, str] = {}
+        self._msgid = 0
+        self._strays = 0
+        self._notifications: dict[str, Callable[[list[bytes]], None]] = {
+            "progress": self._progress,
+            "item": self._item,
+            "log": self._log,
+            "extend": self._extend,
+        }
+        self.channel = Channel(
+            shell.loop,
+            started.stdout_fd,
+            started.stdin_fd,
+            on_message=self._message,
+            on_end=self._ended,
+            on_fatal=self._fatal,
+            is_patient=True,
+            is_bounded=False,
+        )
+        self.channel.start()
+
+    # -- to the worker
+
+    def ask(self, method: str, params: list[Any]) -> None:
+        """Send a control request."""
+        msgid = self._next_msgid()
+        self._asked[msgid] = method
+        parts = [pack_map(p) if isinstance(p, dict) else pack(p) for p in params]
+        self.channel.send(request_raw(msgid, method, parts))
+
+    def dispatch(self, job: Job) -> None:
+        """Send a job; its args go as the bytes they came as."""
+        msgid = self._next_msgid()
+        self._jobs[msgid] = job.id
+        options: dict[str, Any] = {"attempt": job.attempts}
+        if job.timeout_s is not None:
+            options["timeout_ms"] = int(job.timeout_s * 1000)
+        if job.options:
+            options.update(job.options)
+        parts = [pack(job.id), pack(job.method), job.args, pack(options)]
+        self.channel.send(request_raw(msgid, "job", parts))
+
+    def tell(self, method: str, params: list[Any]) -> None:
+        """Send a notification."""
+        self.channel.send(notification(method, params))
+
+    def close_input(self) -> None:
+        """End of input, once the worker has taken what was sent before."""
+        self.channel.when_flushed(self.channel.close_output)
+
+    def _next_msgid(self) -> int:
+        self._msgid = (self._msgid + 1) & limits.MSGID
+        return self._msgid
+
+    # -- from the worker
+
+    def _message(self, raw: bytes) -> None:
+        try:
+            message = open_message(raw)
+        except Fault as fault:
+            self._unreadable(fault)
+            return
+        if message.kind == RESPONSE:
+            self._response(message)
+        elif message.kind == REQUEST:
+            unknown = Fault.new(Code.METHOD_NOT_FOUND, f"a worker may not ask {message.method!r}")
+            self.channel.send(failure(message.msgid, unknown))
+        else:
+            self._notification(message)
+
+    def _unreadable(self, fault: Fault) -> None:
+        """Too deep: if it is a job's answer, that job failed and nothing else."""
+        job_id = self._jobs.pop(fault.msgid, None) if fault.msgid is not None else None
+        if job_id is not None:
+            invalid = Fault.new(Code.RESULT_INVALID, fault.message)
+            self._shell.answered(self.worker, job_id, invalid, NIL)
+        elif fault.msgid in self._asked:
+            assert fault.msgid is not None
+            self._shell.replied(self.worker, self._asked.pop(fault.msgid), fault, None)
+
+    def _response(self, message: Message) -> None:
+        fault = Fault.of(message.error) if message.error is not None else None
+        job_id = self._jobs.pop(message.msgid, None)
+        if job_id is not None:
+            self._shell.answered(self.worker, job_id, fault, message.result)
+            return
+        method = self._asked.pop(message.msgid, None)
+        if method is None:
+            self._stray()
+        elif method in RAW_ANSWERS:
+            self._shell.replied(self.worker, method, fault, Packed(message.result))
+        else:
+            self._shell.replied(self.worker, method, fault, _decoded(message.result))
+
+    def _stray(self) -> None:
+        self._strays += 1
+        if self._strays > limits.STRAY_RESPONSES:
+            self._fatal(Fatal(FatalCode.FLOOD, f"{self._strays} answers that nobody waits for"))
+
+    def _notification(self, message: Message) -> None:
+        handler = self._notifications.get(message.method)
+        if handler is None:
+            return  # R10: an unknown notification is ignored
+        try:
+            handler(message.params)
+        except (Fault, ValueError, TypeError, IndexError):
+            self._stray()  # one of ours, but not in its shape
+
+    def _progress(self, params: list[bytes]) -> None:
+        job = self._job(params[0])
+        if job is not None:
+            self._shell.progress(job, params)
+
+    def _item(self, params: list[bytes]) -> None:
+        job = self._job(params[0])
+        if job is not None:
+            self._shell.item(job, int(unpack(params[1])), params)
+
+    def _job(self, raw: bytes) -> Job | None:
+        return self.worker.jobs.get(str(unpack(raw)))
+
+    def _log(self, params: list[bytes]) -> None:
+        level, text = unpack(params[0]), str(unpack(params[1]))
+        self._shell.worker_log(self.worker, level if level in LEVELS else "info", text)
+
+    def _extend(self, params: list[bytes]) -> None:
+        extra_ms = unpack(params[1])
+        self._shell.extended(self.worker, max(0.0, float(extra_ms) / 1000))
+
+    def _ended(self) -> None:
+        """Its output is at an end; the exit follows, or it can never answer."""
+        self._shell.output_ended(self.worker)
+
+    def _fatal(self, fatal: Fatal) -> None:
+        what = fatal.message
+        if fatal.code == FatalCode.NOT_A_MESSAGE:
+            what = what.replace("not a message:", "wrote to stdout:")
+        self._shell.broke_protocol(self.worker, what)
+
+    def close(self) -> None:
+        """Let go of the pipes."""
+        self.channel.close()
+
+
+def _decoded(raw: bytes) -> Any:
+    try:
+        return unpack(raw)
+    except Fault:
+        return os.fsdecode(raw[:60])
