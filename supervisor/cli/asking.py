@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 PYTHON_SOURCES = (".py", ".zip", ".whl")
 
 
-class Seconds(click.ParamType):
+class Seconds(click.ParamType):  # type: ignore[type-arg]  # generic in new clicks alone
     """A duration as in the config, or a plain number of seconds."""
 
     name = "duration"
@@ -79,7 +79,8 @@ def plugin_at(settings: Settings, plugin: str) -> Iterator[tuple[Changeover, str
     from ...client import launch
 
     name = name_of(plugin)
-    table, supervisor_keys = table_of(plugin), {}
+    table = table_of(plugin)
+    supervisor_keys: dict[str, Any] = {}
     for key, value in overrides(name, settings).items():
         (supervisor_keys if is_supervisor_key(key) else table)[key] = value
     with launch({name: table}, **supervisor_keys) as supervisor:

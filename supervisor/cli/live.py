@@ -48,7 +48,6 @@ def _tell(watch: Watch, line: Status) -> None:
 
 
 def phase_words(name: str, facts: dict[str, Any]) -> str:
-    """`detect: warming (on_load)`."""
-    phase = str(facts.get("phase", ""))
-    detail = f" ({facts['detail']})" if facts.get("detail") else ""
-    return f"{name}: {PRESENT.get(phase.lower(), phase)}{detail}"
+    """`detect: warming`: `phase` is the step that ended, `next` the one that began."""
+    step = str(facts.get("next", ""))
+    return f"{name}: {PRESENT.get(step, step)}"

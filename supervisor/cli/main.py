@@ -26,6 +26,7 @@ cli = Verbs(
     "changeover",
     help=HELP,
     params=global_options(),
+    subcommand_metavar="VERB [ARGS]...",
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 
