@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ..protocol.frame import Frame
     from ..protocol.plugin_version import PluginVersion
-    from .aio import AsyncChangeover, AsyncPluginHandle, aconnect, alaunch
+    from .aio import AsyncChangeover, aconnect, alaunch
+    from .aio_handle import AsyncJob, AsyncPluginHandle
+    from .aio_watch import AsyncWatch
     from .changeover import Changeover
     from .changes import Change
     from .connecting import connect, launch
@@ -47,7 +49,9 @@ if TYPE_CHECKING:
 _HOMES = {
     "..protocol.frame": ("Frame",),
     "..protocol.plugin_version": ("PluginVersion",),
-    ".aio": ("AsyncChangeover", "AsyncPluginHandle", "aconnect", "alaunch"),
+    ".aio": ("AsyncChangeover", "aconnect", "alaunch"),
+    ".aio_handle": ("AsyncJob", "AsyncPluginHandle"),
+    ".aio_watch": ("AsyncWatch",),
     ".changeover": ("Changeover",),
     ".changes": ("Change",),
     ".connecting": ("connect", "launch"),
@@ -66,8 +70,9 @@ _HOMES = {
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
-    "AsyncChangeover", "AsyncPluginHandle", "Busy", "Cancelled", "Change", "ChangeOutcome",
-    "Changeover", "ChangeoverError", "Conflict", "Denied", "Disconnected", "Event", "Frame",
+    "AsyncChangeover", "AsyncJob", "AsyncPluginHandle", "AsyncWatch", "Busy", "Cancelled", "Change",
+    "ChangeOutcome", "Changeover", "ChangeoverError", "Conflict", "Denied", "Disconnected",
+    "Event", "Frame",
     "InvalidRequest", "JobFuture", "JobInfo", "JobTimeout", "NoSupervisor", "NotFound",
     "PluginError", "PluginHandle", "PluginVersion", "Poisoned", "Progress", "Refused", "Stream",
     "TooLarge", "Unavailable", "Watch", "WorkerLost", "aconnect", "alaunch", "connect", "launch",

@@ -37,8 +37,8 @@ class JobWaiter(Waiter, Protocol):
 class Call:
     """A request under way.
 
-    `job` is empty for control requests; `plugin`, `target` (the plugin's method) and `is_idempotent`
-    decide whether a job may be sent again when the supervisor restarts.
+    `job` is empty for control requests. `plugin`, `target` (the plugin's method) and
+    `is_idempotent` decide whether a job may be sent again when the supervisor restarts.
     """
 
     __slots__ = (

@@ -31,7 +31,7 @@ class Changeover:
         self.connection = connection
         self._hub = WatchHub(connection)
         self._changes: ChangeWatcher | None = None
-        self._finalizer = weakref.finalize(self, _abandon, connection)
+        self._finalizer = weakref.finalize(self, abandon, connection)
         self._finalizer.atexit = False  # `closing.py` waits at the interpreter's exit
 
     # -- plugins
@@ -56,7 +56,7 @@ class Changeover:
 
     def reload(
         self,
-        name: str | None = None,
+        name: str,
         new_callable: Callable[..., Any] | None = None,
         *,
         wait: Until | None = None,
@@ -177,6 +177,6 @@ class Changeover:
         return answer
 
 
-def _abandon(connection: Connection) -> None:
+def abandon(connection: Connection) -> None:
     """Nobody holds it any more: futures that somebody holds still end."""
     connection.abandon(connection.stop_timeout_s)

@@ -137,12 +137,7 @@ class Connection:
         while not self.session.budget.take_or_wait(call.size, left):
             self._line.check_open()
             if deadline is not None and (left := deadline - time.monotonic()) <= 0:
-                raise JobTimeout(
-                    f"job {call.job} waited {timeout_s:g} s for room in the session and was not sent",
-                    data={"executed": "no", "reason": "timeout"},
-                    plugin=call.plugin,
-                    job=call.job,
-                )
+                raise JobTimeout.unsent(call.job, call.plugin, timeout_s or 0.0)
 
     def _cancel_all(self) -> None:
         for call in self.session.pending:

@@ -7,7 +7,7 @@ codes of the wire; must not know connections or futures.
 from __future__ import annotations
 
 import concurrent.futures
-from typing import Any
+from typing import Any, Self
 
 from ..protocol.errors import TRAITS, Code, Fault
 
@@ -125,6 +125,27 @@ class JobTimeout(ChangeoverError, TimeoutError):
     """The job's deadline passed. `reason`: timeout."""
 
     code = Code.DEADLINE
+
+    @classmethod
+    def unanswered(cls, job: str, plugin: str) -> Self:
+        """It passed, and nobody said so."""
+        return cls(
+            f"no answer for job {job} well after its deadline: the supervisor hangs\n"
+            "  the job may have run",
+            data={"executed": "maybe", "reason": "timeout"},
+            plugin=plugin,
+            job=job,
+        )
+
+    @classmethod
+    def unsent(cls, job: str, plugin: str, waited_s: float) -> Self:
+        """It passed while the session had no room."""
+        return cls(
+            f"job {job} waited {waited_s:g} s for room in the session and was not sent",
+            data={"executed": "no", "reason": "timeout"},
+            plugin=plugin,
+            job=job,
+        )
 
 
 class Cancelled(ChangeoverError, concurrent.futures.CancelledError):

@@ -53,4 +53,4 @@ class PluginExecutor(concurrent.futures.Executor):
 
     def _forget(self, future: concurrent.futures.Future[Any]) -> None:
         with self._lock:
-            self._under_way.discard(future)  # type: ignore[arg-type]
+            self._under_way.discard(future)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -24,19 +25,12 @@ class PluginHandle(Target):
         call, future = self._job(args, kwargs, options)
         self._connection.start_job(call, options.timeout_s)
         try:
-            return future.result(_patience(options.timeout_s))
-        except BaseException as err:
-            if future.done():
-                raise
+            concurrent.futures.wait([future], patience(options.timeout_s))
+        finally:
             future.cancel_soon()
-            if not isinstance(err, TimeoutError):
-                raise
-            raise JobTimeout(
-                f"no answer {_ANSWER_GRACE_S:g} s after the deadline: the supervisor hangs",
-                data={"executed": "maybe", "reason": "timeout"},
-                plugin=self.plugin,
-                job=future.info.job,
-            ) from None
+        if not future.done():
+            raise JobTimeout.unanswered(future.info.job, self.plugin)
+        return future.result()
 
     def submit(self, *args: Any, timeout: float | None = None, **kwargs: Any) -> JobFuture:
         """Start one job. Waits only while the session is full. The future has `.info`."""
@@ -68,13 +62,8 @@ class PluginHandle(Target):
         what is in flight. An error surfaces in its item's place: raised, skipped, or the item
         itself passed through. `timeout` is one item's deadline in seconds.
         """
-        if self._options.id is not None:
-            raise ValueError("an id names one job: map has many")
         window = Window(buffersize, on_error)
-        return _run(self.options(**self._timeout(timeout)), iter(iterable), window, kwargs)
-
-    def _timeout(self, timeout: float | None) -> dict[str, Any]:
-        return {"timeout_ms": self._options.with_timeout(timeout).timeout_ms}
+        return _run(self._for_each(timeout), iter(iterable), window, kwargs)
 
     def start(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> JobFuture:
         """Start one job with the handle's own options."""
@@ -112,7 +101,7 @@ def _feed(
     except StopIteration:
         window.end()
         return
-    except Exception as err:  # the caller's own iterator: raised in its place
+    except Exception as err:  # noqa: BLE001 - the caller's own iterator: raised in its place
         window.end(err)
         return
     try:
@@ -121,5 +110,6 @@ def _feed(
         window.put_failed(item, err)
 
 
-def _patience(timeout_s: float | None) -> float | None:
+def patience(timeout_s: float | None) -> float | None:
+    """How long a caller waits for an answer that has this deadline."""
     return None if timeout_s is None else timeout_s + _ANSWER_GRACE_S

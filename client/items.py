@@ -22,11 +22,11 @@ class Items:
     """Hands packed items to `put` in order, then `END` once the job has ended."""
 
     def __init__(
-        self, connection: Connection, future: JobFuture, credits: int, put: Callable[[Any], None]
+        self, connection: Connection, future: JobFuture, ahead: int, put: Callable[[Any], None]
     ) -> None:
         self.future = future
         self._connection = connection
-        self._batch = max(1, credits // 2)  # given back together: half a window at a time
+        self._batch = max(1, ahead // 2)  # given back together: half a window at a time
         self._owed = 0
         self._next = 0
         self._put = put

@@ -34,9 +34,7 @@ def refused(document: dict[str, Any]) -> Refused:
     new, old = release_name(document.get("to")), release_name(document.get("from"))
     stage, cause = document.get("stage"), document.get("cause")
     if document.get("outcome") == "rolled_back":
-        first = (
-            f"{name}: {new or 'the new release'} rolled back, on {old or 'the one before'} again"
-        )
+        first = f"{name}: {new or 'the new release'} rolled back to {old or 'the one before'}"
         last = "see the counts for what it cost"
     else:
         first = f"{name}: {new or 'the new release'} refused"

@@ -19,7 +19,7 @@ def plugin_options(plugin: Source | Mapping[str, Any]) -> dict[str, Any]:
 
     Which keys there are is the supervisor's to say.
     """
-    options = dict(plugin) if isinstance(plugin, Mapping) else {"source": plugin}
+    options: dict[str, Any] = dict(plugin) if isinstance(plugin, Mapping) else {"source": plugin}
     if "source" in options:
         options["source"] = _source(options["source"])
     command = options.get("command")

@@ -21,10 +21,10 @@ class Stream(Iterator[Any]):
     result (what the generator returned) and `.info`.
     """
 
-    def __init__(self, connection: Connection, future: JobFuture, credits: int) -> None:
+    def __init__(self, connection: Connection, future: JobFuture, ahead: int) -> None:
         self.future = future
         self._arrived: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        self._items = Items(connection, future, credits, self._arrived.put)
+        self._items = Items(connection, future, ahead, self._arrived.put)
         self._has_ended = False
 
     def __next__(self) -> Any:

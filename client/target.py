@@ -47,10 +47,18 @@ class Target:
         other._options = self._options.with_(changes)
         return other
 
+    def _for_each(self, timeout_s: float | None) -> Self:
+        """The handle that `map` uses for every item."""
+        if self._options.id is not None:
+            raise ValueError("an id names one job: map has many")
+        other = copy.copy(self)
+        other._options = self._options.with_timeout(timeout_s)
+        return other
+
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.plugin}.{self._method}>"
 
-    def _job(  # noqa: PLR0913 - the facts of one job
+    def _job(
         self,
         args: tuple[Any, ...],
         kwargs: dict[str, Any],

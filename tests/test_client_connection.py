@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator
 
 import pytest
+
 from changeover.client.changeover import Changeover
 from changeover.client.connection import Connection
 from changeover.client.errors import (
@@ -19,7 +20,6 @@ from changeover.client.errors import (
 )
 from changeover.protocol.errors import Code, Fault
 from changeover.protocol.messages import failure, notification, response_raw, unpack
-
 from tests.client_peer import (
     PATIENCE_S,
     Peer,
@@ -136,9 +136,7 @@ def test_many_threads_submit_through_one_connection(ends: Ends) -> None:
     wrong: list[int] = []
 
     def work(base: int) -> None:
-        for n in range(base, base + 50):
-            if co["x"](n) != n:
-                wrong.append(n)
+        wrong.extend(n for n in range(base, base + 50) if co["x"](n) != n)
 
     threads = [threading.Thread(target=work, args=(base * 1000,)) for base in range(6)]
     for thread in threads:
@@ -242,7 +240,7 @@ def test_closing_releases_who_waits_for_room() -> None:
 def test_what_a_callback_raises_is_logged(ends: Ends, caplog: pytest.LogCaptureFixture) -> None:
     co, peer = ends
     future = co["x"].submit()
-    future.on_progress(lambda report: 1 / 0)  # type: ignore[arg-type,return-value]
+    future.on_progress(lambda report: 1 / 0)  # type: ignore[arg-type]
     run = peer.next("run")
     with caplog.at_level(logging.ERROR):
         peer.notify("progress", job_of(run), {"done": 1, "total": 2, "message": ""})
@@ -288,10 +286,9 @@ def test_closing_now_cancels_and_asks_for_the_end(ends: Ends) -> None:
 
 def test_leaving_the_block_by_an_exception_cancels(ends: Ends) -> None:
     co, peer = ends
-    thread = threading.Thread(target=lambda: (peer.drain(), peer.close()))
-    thread.start()
+    thread = peer.serve(lambda message: None)
+    future = co["x"].submit()
     with pytest.raises(KeyError), co:
-        future = co["x"].submit()
         raise KeyError
     thread.join(PATIENCE_S)
     assert [m.method for m in peer.seen[-3:]] == ["run", "cancel", "shutdown"]
@@ -335,7 +332,7 @@ def test_a_lost_connection_tells_what_is_known_of_each_job(ends: Ends) -> None:
 
 def test_a_connection_lost_within_an_answer_ends_the_job_once(ends: Ends) -> None:
     co, peer = ends
-    ended = []
+    ended: list[object] = []
     future = co["x"].submit()
     future.add_done_callback(ended.append)
     run = peer.next("run")
@@ -369,7 +366,7 @@ def test_a_peer_that_talks_nonsense_is_left(ends: Ends) -> None:
     future = co["x"].submit()
     peer.next("run")
     peer.send(b"Loading model...\n")
-    with pytest.raises(Disconnected, match="broke the protocol.*Loading model"):
+    with pytest.raises(Disconnected, match=r"broke the protocol.*Loading model"):
         future.result(PATIENCE_S)
 
 
@@ -403,7 +400,7 @@ def test_forgetting_it_lets_what_was_sent_finish() -> None:
     co = Changeover(connection)
     future = co["x"].submit()
     del co
-    run = [message for message in peer.drain() if message.method == "run"][0]
+    run = next(message for message in peer.drain() if message.method == "run")
     peer.done(run, "finished")
     assert future.result(PATIENCE_S) == "finished"
     peer.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from changeover.client.call import Call, Reply
 from changeover.client.errors import ChangeoverError, Disconnected, NotFound, TooLarge
 from changeover.client.session import Session
