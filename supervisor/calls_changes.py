@@ -191,6 +191,9 @@ def _for_each(session: Session, message: Message, act: Any) -> bytes:
 async def shutdown(session: Session, message: Message) -> bytes:
     """`[O{mode, timeout_ms}]` → counts, then `goaway`, then the end of the stream."""
     given = calls.options(message, 0)
+    task = asyncio.current_task()
+    assert task is not None
+    session.service.last_words.add(task)
     at_once = calls.choice(given, "mode", ("drain", "now")) == "now"
     counts = await session.service.stop(
         at_once=at_once, timeout_s=calls.seconds(given, "timeout_ms"), but_for=session

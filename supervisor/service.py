@@ -109,6 +109,7 @@ class Service:
         self._removing: dict[str, list[asyncio.Future[None]]] = {}
         self._flushing: dict[str, asyncio.Future[bytes]] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
+        self.last_words: set[asyncio.Task[Any]] = set()  # answers to `shutdown`, before goaway
 
     # -- clients
 
@@ -511,6 +512,8 @@ class Service:
         if self._schedule is not None:
             self._schedule.cancel()
         self.watches.close()
+        if self.last_words:
+            await asyncio.wait(self.last_words, timeout=2.0)
         flushed = [self._farewell(session) for session in list(self.sessions)]
         if flushed:
             await asyncio.wait(flushed, timeout=2.0)
