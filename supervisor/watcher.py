@@ -167,6 +167,10 @@ class Watcher:
         self._caller_breathe()
 
     def _on_hint(self, changed: set[str]) -> None:
+        if any(path in changed for path, _, _ in self._hinted_folders):
+            # A folder itself changed. If it was made anew, its events are not ours any more, and
+            # the inode number may well be the old one: aim again whatever it looks like.
+            self._hinted_folders = frozenset()
         folders = changed | {os.path.dirname(path) for path in changed}
         for watched in self._watched.values():
             if not changed or any(path in folders for path, _, _ in watched.folders):
