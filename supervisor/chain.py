@@ -127,8 +127,6 @@ def _check(number: int, entry: Entry, before: Entry | None, expected: str) -> No
         return
     if entry["seq"] != before["seq"] + 1:
         gap = f"{before['seq']} is followed by {entry['seq']}"
-        raise BrokenChain(
-            number, f"does not follow the one before: {gap}, lines were moved or removed"
-        )
+        raise BrokenChain(number, f"is out of order, {gap}: lines were moved or removed")
     if entry["prev"] != expected:
         raise BrokenChain(number - 1, "was changed after it was written, or the one after it")
