@@ -297,10 +297,14 @@ class Shell:
         """Pass one item on; those that were sent before a re-run are dropped."""
         if seq < job.item_seq:
             return
+        takers = [caller for caller in job.owner if caller.credits > 0]
+        if not takers and job.worker is not None:
+            self.broke_protocol(job.worker, f"sent items of job {job.id} beyond its credit")
+            return
         job.item_seq = seq + 1
-        for caller in job.owner:
-            if caller.credits > 0 and caller.session.is_open:
-                caller.credits -= 1
+        for caller in takers:
+            caller.credits -= 1
+            if caller.session.is_open:
                 caller.session.item(params)
 
     def worker_log(self, worker: Worker, level: Level, text: str) -> None:

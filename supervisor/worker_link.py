@@ -82,6 +82,8 @@ class WorkerLink:
             options["timeout_ms"] = int(job.timeout_s * 1000)
         if job.options:
             options.update(job.options)
+        if "stream" in options:  # a re-run yields the items again that were sent already
+            options["stream"] = job.item_seq + max(caller.credits for caller in job.owner)
         parts = [pack(job.id), pack(job.method), job.args, pack(options)]
         self.channel.send(request_raw(msgid, "job", parts))
 
