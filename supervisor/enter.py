@@ -1,8 +1,8 @@
 """What runs in a spawned or forked worker before the worker's own runtime.
 
-Leaves nothing of multiprocess' plumbing behind in the plugin's process, gives it its own
-session, environment and tag, and enters the runtime by name, as `python -m` does for an
-executed worker. Loaded by the fork server: must import nothing of the supervisor's.
+Leaves nothing of multiprocess' plumbing behind in the plugin's process, gives it its own session
+and tag, and enters the runtime by name, as `python -m` does for an executed worker. Loaded by
+the fork server: must import nothing of the supervisor's.
 """
 
 from __future__ import annotations
@@ -43,8 +43,6 @@ def _enter(fds: tuple[int, int, int], argv: list[str], env: dict[str, str]) -> N
         os.set_inheritable(fd, False)
     if os.getsid(0) != os.getpid():
         os.setsid()
-    os.environ.clear()
-    os.environ.update(env)
     runtime = importlib.import_module(RUNTIME)
     sys.exit(runtime.main_with_fds(*fds, argv, env))
 

@@ -163,11 +163,17 @@ def _listen(listener: socket.socket) -> int:
 
     Nothing is left on disk when we are killed, and nobody else can connect.
     """
-    with tempfile.TemporaryDirectory(prefix="changeover-") as folder:
+    folder = tempfile.mkdtemp(prefix="changeover-")
+    try:
         path = f"{folder}/door"
         listener.bind(path)
-        listener.listen()
-        return os.open(path, os.O_PATH | os.O_CLOEXEC)
+        try:
+            listener.listen()
+            return os.open(path, os.O_PATH | os.O_CLOEXEC)
+        finally:
+            os.unlink(path)
+    finally:
+        os.rmdir(folder)  # not TemporaryDirectory: its removal needs a descriptor
 
 
 def _send(server: _Running, fds: list[int]) -> None:

@@ -10,6 +10,7 @@ import ctypes
 import gc
 import importlib
 import os
+import pkgutil
 import signal
 import sys
 
@@ -28,13 +29,21 @@ def main() -> None:
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         sys.exit("the supervisor was gone before the fork server began")
-    importlib.import_module(enter.RUNTIME)
+    _load_runtime()
     for name in sys.argv[4:]:
         _preload(name)
     gc.collect()
     gc.freeze()  # a collection in a worker would otherwise copy the shared pages
     os.fork = _fork_or_errno
     forkserver.main(listener_fd, alive_fd, [])
+
+
+def _load_runtime() -> None:
+    """All of the worker's runtime, which an executed worker loads as it needs it."""
+    package = importlib.import_module(enter.RUNTIME.rpartition(".")[0])
+    for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
+        if not module.name.endswith(".__main__"):
+            importlib.import_module(module.name)
 
 
 def _preload(name: str) -> None:

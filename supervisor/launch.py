@@ -66,7 +66,7 @@ class LaunchSpec:
     worker: str  # "<supervisor id>/<worker id>"
     slot: int
     start: Literal["exec", "spawn", "forkserver"] = "exec"
-    command: tuple[str, ...] = ()  # a program; "{source}" stands for `source`
+    command: tuple[str, ...] = ()  # a program, with the staged path in its place
     source: str = ""  # the staged path
     shown: str = ""  # the path that people know
     object: str = ""
@@ -93,11 +93,7 @@ class LaunchSpec:
         """The whole command line of an executed worker."""
         if not self.command:
             return [sys.executable, "-P", "-m", "changeover.worker", *self.arguments()]
-        argv = [part.replace("{source}", self.source) for part in self.command]
-        named = any("{source}" in part for part in self.command)
-        if self.source and not named and os.sep in argv[0]:
-            argv[0] = self.source  # a program given by its path is the source
-        return argv
+        return list(self.command)
 
     def environment(self) -> dict[str, str]:
         """The supervisor's own environment, the plugin's `env`, and what names the worker."""

@@ -43,7 +43,6 @@ class Process:
         self._loop.add_reader(self._pidfd, self._ended)
         self._timer: asyncio.TimerHandle
 
-    @property
     def is_alive(self) -> bool:
         """False as soon as the process has ended, before `on_exit` was called."""
         return self._pidfd >= 0 and not _is_readable(self._pidfd)

@@ -64,10 +64,9 @@ def _living_threads(before: set[threading.Thread], deadline: float) -> Iterator[
 
 def _living_children(before: set[int], deadline: float) -> Iterator[str]:
     for pid in _children() - before:
-        process = psutil.Process(pid)
-        command = " ".join(process.cmdline()) or "a child that was not reaped"
         if not _exits(pid, deadline):
-            yield f"process {pid} ({command})"
+            process = psutil.Process(pid)
+            yield f"process {pid} ({' '.join(process.cmdline())})"
             process.kill()
             _exits(pid, time.monotonic() + GRACE_S)
 
