@@ -66,11 +66,11 @@ class Inlet(Generic[Work]):
         if self._epoll is None:
             self._hire()
         self._is_busy = True
-        self._epoll.modify(self._pipes.reading, _ARMED)
+        self._arm(_ARMED)
 
     def __exit__(self, *_: object) -> None:
         self._is_busy = False
-        self._epoll.modify(self._pipes.reading, 0)
+        self._arm(0)
 
     def _read(self) -> None:
         try:
@@ -101,8 +101,7 @@ class Inlet(Generic[Work]):
     def _attend(self) -> None:
         ready = select.poll()
         ready.register(self._pipes.reading, select.POLLIN)
-        while not self.is_over:
-            self._epoll.poll()
+        while not self.is_over and self._is_woken():
             # Taken: the main thread is idle and reads what woke us itself.
             if not self._reading.acquire(blocking=False):
                 continue
@@ -110,9 +109,22 @@ class Inlet(Generic[Work]):
                 while self._is_wanted() and ready.poll(0):
                     self._read()
                 if self._is_wanted():
-                    self._epoll.modify(self._pipes.reading, _ARMED)
+                    self._arm(_ARMED)
             finally:
                 self._reading.release()
+
+    def _arm(self, events: int) -> None:
+        try:
+            self._epoll.modify(self._pipes.reading, events)
+        except OSError:  # the plugin closed it, or the pipe: the next read will tell
+            return
+
+    def _is_woken(self) -> bool:
+        try:
+            self._epoll.poll()
+        except OSError:
+            return False
+        return True
 
     def _is_wanted(self) -> bool:
         return self._is_busy and not self.is_over

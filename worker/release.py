@@ -25,7 +25,9 @@ class Release:
         if not source or os.path.isdir(self.entry):
             self.root, self.shown_root = self.entry, self.shown
         else:
-            self.root, self.shown_root = os.path.dirname(self.entry), os.path.dirname(self.shown)
+            # What lies beside a link to the source lies where the link points to.
+            original = os.path.realpath(self.shown) if os.path.islink(self.shown) else self.shown
+            self.root, self.shown_root = os.path.dirname(self.entry), os.path.dirname(original)
 
     @property
     def is_archive(self) -> bool:
