@@ -18,6 +18,7 @@ import pytest
 
 from changeover.protocol.framing import Splitter
 from changeover.protocol.messages import Message, open_message, request
+from changeover.supervisor import process
 from changeover.supervisor.children import Children, Exit, become_subreaper
 from changeover.supervisor.descriptors import readable
 from changeover.supervisor.launch import LaunchSpec
@@ -459,5 +460,21 @@ def test_a_flood_of_stderr_is_taken_and_bounded(start: Start) -> None:
         assert (await worker.run(size)).result == b"\xce\x04\x00\x00\x00"
         worker.log.close()
         assert (await worker.logs("bytes cut")).endswith(f"({size - 8192} bytes cut)")
+
+    play(story)
+
+
+def test_before_linux_6_9_the_group_is_killed_by_number_or_swept(
+    start: Start, fifo: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(process, "_PIDFD_SIGNAL_PROCESS_GROUP", 1 << 30)  # EINVAL, as there
+
+    async def story(workshop: Workshop) -> None:
+        worker = await (await workshop.start(start, "leaks_child")).loaded()
+        held = Held(fifo)
+        await worker.run(fifo)
+        async with held:
+            worker.process.kill()
+            assert await worker.exit() == Exit(None, signal.SIGKILL)
 
     play(story)
