@@ -63,13 +63,15 @@ class ContactSheet:
 
     def png(self) -> bytes:
         """The sheet as a PNG file. Raises ValueError if there is no picture."""
-        while len(self._pictures) > self._most and self._can_thin_out():
-            self._thin_out()
-        cells = [_cell(picture) for picture in self._pictures]
-        return png(_sheet(cells))
+        return png(_sheet([_cell(picture) for picture in self._chosen()]))
 
-    def _can_thin_out(self) -> bool:
-        return sum(not picture.is_milestone for picture in self._pictures) > self._most // 4
+    def _chosen(self) -> list[Picture]:
+        """All milestones, and as many of the others as there is room for, evenly spread."""
+        common = [index for index, each in enumerate(self._pictures) if not each.is_milestone]
+        room = max(self._most - len(self._pictures) + len(common), self._most // 4)
+        left_out = set(common)
+        left_out -= {common[place * len(common) // room] for place in range(room) if common}
+        return [each for index, each in enumerate(self._pictures) if index not in left_out]
 
     def _thin_out(self) -> None:
         self._every *= 2
@@ -111,8 +113,9 @@ def _cross_out(cell: NDArray[Any]) -> None:
 
     rows, columns, _ = cell.shape
     stripes = (np.arange(rows)[:, None] + np.arange(columns)[None, :]) // _BORDER % 2 == 0
-    cell[: -_CAPTION + 1][stripes[: -_CAPTION + 1]] = _RED
-    cell[: -_CAPTION + 1][~stripes[: -_CAPTION + 1]] = _WHITE
+    edge = slice(None, 2 - _CAPTION - _BORDER // 2)
+    cell[edge][stripes[edge]] = _RED
+    cell[edge][~stripes[edge]] = _WHITE
 
 
 def _sheet(cells: list[NDArray[Any]]) -> NDArray[Any]:

@@ -1,0 +1,180 @@
+"""One run of the demo: frames flow through a plugin that is replaced and killed meanwhile.
+
+An ordinary client of an ordinary private supervisor; only the kill goes past it. What came out is
+judged by the numbers in the pixels, not by what anybody says.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import signal
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from ...client.errors import ChangeoverError
+from ...client.slate import SlateError, read_number
+from ...protocol.frame import Frame
+from .ahead import Ahead, Sent
+from .demo_filter import NAME, DemoFilter
+from .demo_frames import DemoFrames
+
+if TYPE_CHECKING:
+    from ...client import Change, Changeover
+    from .demo_save import Tape
+
+SWAP_S = 1.0
+KILL_BEAT = 4
+AHEAD = 16
+_CHANGE_S = 30.0  # for one changeover on a slow machine
+_JOIN_S = 5.0
+_TRIES = 50  # frames for which the kill waits until a worker is busy
+
+
+class Score:
+    """What came out, as far as it has come."""
+
+    def __init__(self) -> None:
+        self.out = 0
+        self.out_of_order = 0
+        self.reruns = 0
+        self.changeovers = 0
+        self.killed = 0
+        self.longest_gap_s = 0.0
+        self.releases: Counter[int] = Counter()
+        self.first_error = ""
+        self.release: int | None = None
+        self._numbers: set[int] = set()
+        self._last = -1
+        self._last_at: float | None = None
+
+    def lost(self, sent: int) -> int:
+        """How many of the numbers that were sent were not read back."""
+        return sent - len(self._numbers)
+
+    def take(self, number: int, now: float) -> None:
+        """A number was read out of an output frame."""
+        self.out += 1
+        self.out_of_order += number <= self._last
+        self._last = max(number, self._last)
+        self._numbers.add(number)
+        if self._last_at is not None:
+            self.longest_gap_s = max(self.longest_gap_s, now - self._last_at)
+        self._last_at = now
+
+    def failed(self, number: int, error: Exception) -> None:
+        """A frame did not come back, or without its number."""
+        if not self.first_error:
+            self.first_error = f"frame {number}: {error}"
+
+
+class DemoRun:
+    """Call `perform` once; `score` says how it went. `watch` is called after every frame."""
+
+    def __init__(
+        self,
+        supervisor: Changeover,
+        filter_file: DemoFilter,
+        frames: DemoFrames,
+        *,
+        seconds: float,
+        tape: Tape | None,
+        watch: Callable[[Score], None],
+    ) -> None:
+        self.score = Score()
+        self._supervisor = supervisor
+        self._filter = filter_file
+        self._frames = frames
+        self._seconds = seconds
+        self._tape = tape
+        self._watch = watch
+        self._has_changed = threading.Event()
+        self._kill_is_due = threading.Event()
+        self._tries = _TRIES
+
+    def perform(self) -> Score:
+        """Run to the end of the frames. Raises what broke their source."""
+        self._supervisor.on_changeover(self._changed)
+        director = threading.Thread(target=self._direct, name="changeover-demo", daemon=True)
+        director.start()
+        stream = Ahead(self._supervisor[NAME], self._killing(), AHEAD, {})
+        try:
+            for sent in stream:
+                self._take(sent)
+                self._watch(self.score)
+        finally:
+            self._frames.stop.set()
+            director.join(_JOIN_S)
+        if stream.error is not None:
+            raise stream.error
+        return self.score
+
+    def _take(self, sent: Sent[Frame]) -> None:
+        try:
+            if sent.error is not None:
+                raise sent.error
+            assert sent.future is not None  # it was sent, or there is an error
+            result = sent.future.result()
+            number = read_number(result)
+        except (ChangeoverError, SlateError, TypeError, ValueError) as err:
+            self.score.failed(sent.number, err)
+            return
+        self.score.take(number, time.monotonic())
+        info = sent.future.info
+        is_rerun = info.attempts is not None and info.attempts > 1
+        self.score.reruns += is_rerun
+        self.score.release = info.release
+        self.score.releases[info.release or 0] += 1
+        if self._tape is not None:
+            self._tape.add(number, result, info.release or 0, is_rerun=is_rerun)
+
+    # -- what happens meanwhile
+
+    def _direct(self) -> None:
+        """Save the other release about every second, and half-way call for the kill."""
+        beat_s = min(SWAP_S, self._seconds / 8)
+        due = time.monotonic()
+        for beat in itertools.count(1):
+            # After a changeover that took long the next one is not due at once.
+            due = max(due + beat_s, time.monotonic() + beat_s / 3)
+            if self._frames.stop.wait(due - time.monotonic()):
+                return
+            self._has_changed.clear()
+            self._filter.swap()
+            if not self._has_changed.wait(_CHANGE_S):
+                return
+            if beat == KILL_BEAT and not self._frames.stop.wait(beat_s / 3):
+                self._kill_is_due.set()
+
+    def _changed(self, change: Change) -> None:
+        if change.from_ is not None:
+            self.score.changeovers += 1
+        self._has_changed.set()
+
+    def _killing(self) -> Iterator[Frame]:
+        """The frames; when a kill is due, right after one of them was sent."""
+        for frame in self._frames:
+            yield frame
+            if self._kill_is_due.is_set() and self._kill():
+                self._kill_is_due.clear()
+
+    def _kill(self) -> bool:
+        """Kill a worker at its work, or after some tries one that is idle."""
+        workers = self._supervisor.status(NAME)["plugins"][NAME]["workers"]
+        self._tries -= 1
+        at_work = [worker for worker in workers if _is_at_work(worker)]
+        if not at_work and (self._tries > 0 or not workers):
+            return False
+        with contextlib.suppress(ProcessLookupError):
+            os.kill((at_work or workers)[0]["pid"], signal.SIGKILL)
+            self.score.killed += 1
+            return True
+        return False
+
+
+def _is_at_work(worker: dict[str, Any]) -> bool:
+    return bool(worker["state"] == "ready" and worker["busy"] > 0)
