@@ -7,6 +7,7 @@ from typing import Any
 from .errors import Refused
 
 _BAD = ("refused", "rolled_back")
+_TELLING = ("", None, "warm", "check", "adopt", "watch")  # their causes name the hook themselves
 
 
 class ChangeOutcome(dict[str, Any]):
@@ -40,7 +41,7 @@ def refused(document: dict[str, Any]) -> Refused:
         first = f"{name}: {new or 'the new release'} refused"
         first += f", still on {old}" if old else ""
         last = "traffic was not touched"
-    why = f"{stage}: {cause}" if stage else str(cause)
+    why = str(cause) if stage in _TELLING else f"{stage}: {cause}"
     lines = [first, f"  {why}", f"  {last}; fix it and save, or: changeover reload {name}"]
     return Refused("\n".join(lines), document=document, plugin=name)
 
