@@ -103,7 +103,7 @@ class JobFuture(concurrent.futures.Future[Any]):
         except concurrent.futures.CancelledError:
             raise self._cancellation or Cancelled(job=self._info.job) from None
 
-    # -- told by the session --------------------------------------------------------------------
+    # -- told by the session
 
     def answer(self, raw: bytes) -> None:
         """Take the record, still packed."""

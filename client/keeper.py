@@ -81,7 +81,7 @@ class Keeper:
         self.line.end(self.line.why)
         self.pump.close()
 
-    # -- serving ------------------------------------------------------------------------------
+    # -- serving
 
     def _serve(self) -> None:
         while not self.line.is_closing:
@@ -112,7 +112,7 @@ class Keeper:
                 self._mourn(err)
                 return
 
-    # -- hello --------------------------------------------------------------------------------
+    # -- hello
 
     def _shake_hands(self, transport: Transport, deadline: float) -> Link:
         """Open a link and agree on what is spoken. Raises LinkLost, Fatal, ChangeoverError."""
@@ -121,8 +121,10 @@ class Keeper:
         link = Link(transport, session.feed, self.pump.ring)
         self.pump.attach(link)
         offer = {"protocol": list(SPOKEN), "name": "changeover.client"}
-        self.server = self._ask(link, "hello", [offer], deadline)
+        answer = self._ask(link, "hello", [offer], deadline)
+        self.server = answer if isinstance(answer, dict) else {}
         limits = self.server.get("limits") or {}
+        session.message_bytes = limits.get("message_bytes", session.message_bytes)
         session.budget.most_jobs = limits.get("jobs", session.budget.most_jobs)
         session.budget.most_bytes = limits.get("bytes", session.budget.most_bytes)
         return link
@@ -134,14 +136,14 @@ class Keeper:
         self.line.session.open(call)
         link.send(call.message, call.msgid)
         try:
-            while not reply.done() and (left := deadline - time.monotonic()) > 0:
-                self.pump.pump(left)
+            while not (reply.done() or self.line.is_closing or time.monotonic() >= deadline):
+                self.pump.pump(deadline - time.monotonic())
         finally:
             why = f"the supervisor did not answer {method} in time"
             self.line.session.fail(call, Disconnected(why, executed="no"))
         return reply.result()
 
-    # -- finding it again ---------------------------------------------------------------------
+    # -- finding it again
 
     def _find_again(self, redial: Dial, err: Exception) -> None:
         why = self._drop_transport(err, 0.0)
@@ -182,7 +184,7 @@ class Keeper:
         while not self.line.is_closing and (left := until - time.monotonic()) > 0:
             self.pump.pump(left)
 
-    # -- the end of a transport ---------------------------------------------------------------
+    # -- the end of a transport
 
     def _mourn(self, err: Exception) -> None:
         left = self.line.deadline - time.monotonic() if self.line.is_closing else _LAST_BREATH_S
