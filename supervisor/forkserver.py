@@ -178,6 +178,6 @@ def _listen(listener: socket.socket) -> int:
 
 def _send(server: _Running, fds: list[int]) -> None:
     with socket.socket(socket.AF_UNIX) as client:
-        client.settimeout(_GRACE_S)
+        client.setblocking(False)  # a full backlog is EAGAIN
         client.connect(f"/proc/self/fd/{server.door_fd}")
         reduction.sendfds(client, fds)

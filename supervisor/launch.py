@@ -52,7 +52,9 @@ class SpawnError(Exception):
     @classmethod
     def of(cls, what: str, err: OSError) -> SpawnError:
         """From what the kernel said when `what` was started."""
-        number = err.errno or 0
+        number = err.errno
+        if number is None:  # a TimeoutError
+            return cls(f"cannot start {what}: {err or type(err).__name__}", bad_luck=True)
         reason = f"{os.strerror(number)} ({errno.errorcode.get(number, number)})"
         hint = f"; {_HINTS[number]}" if number in _HINTS else ""
         return cls(f"cannot start {what}: {reason}{hint}", bad_luck=number not in _BAD_CONTENT)
