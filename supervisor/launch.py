@@ -54,7 +54,7 @@ class SpawnError(Exception):
         """From what the kernel said when `what` was started."""
         number = err.errno
         if number is None:  # a TimeoutError
-            return cls(f"cannot start {what}: {err or type(err).__name__}", bad_luck=True)
+            return cls(f"cannot start {what}: {str(err) or type(err).__name__}", bad_luck=True)
         reason = f"{os.strerror(number)} ({errno.errorcode.get(number, number)})"
         hint = f"; {_HINTS[number]}" if number in _HINTS else ""
         return cls(f"cannot start {what}: {reason}{hint}", bad_luck=number not in _BAD_CONTENT)
