@@ -14,7 +14,6 @@ from typing import Any
 from ..protocol.paths import find_socket
 from . import ask
 from .changeover import Changeover
-from .child import ChildTransport
 from .connection import RECONNECT_S, STOP_TIMEOUT_S, Connection
 from .spec import Source
 from .transport import SocketTransport
@@ -68,6 +67,8 @@ def open_child(
     plugins: Mapping[str, Source | Mapping[str, Any]], supervisor: Mapping[str, Any]
 ) -> Connection:
     """A connection to a supervisor of our own, whose plugins are live."""
+    from .child import ChildTransport  # subprocess: for who launches
+
     asked = [ask.add(name, plugin) for name, plugin in plugins.items()]
     stop_timeout_s = _seconds(supervisor.get("stop_timeout"))
     connection = Connection(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import math
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Any
 
 from .future import ProgressCallback
@@ -35,6 +34,8 @@ class RunOptions:
         """A copy with changes. Raises TypeError for a name that is no option."""
         known = {field.name for field in dataclasses.fields(self)}
         for name in changes.keys() - known:
+            from difflib import get_close_matches
+
             close = get_close_matches(name, known, 1)
             hint = f", did you mean {close[0]!r}?" if close else ""
             raise TypeError(f"no run option is called {name!r}{hint}")

@@ -36,7 +36,7 @@ def refused(document: dict[str, Any]) -> Refused:
     stage, cause = document.get("stage"), document.get("cause")
     if document.get("outcome") == "rolled_back":
         first = f"{name}: {new or 'the new release'} rolled back to {old or 'the one before'}"
-        last = "see the counts for what it cost"
+        last = f"{document.get('lost', 0)} jobs were lost"
     else:
         first = f"{name}: {new or 'the new release'} refused"
         first += f", still on {old}" if old else ""

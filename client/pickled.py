@@ -12,7 +12,6 @@ import functools
 import io
 import os
 import sys
-import sysconfig
 import types
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -83,6 +82,8 @@ def _is_installed(file: str) -> bool:
 
 @functools.cache
 def _installed_folders() -> frozenset[str]:
+    import sysconfig
+
     paths = sysconfig.get_paths()
     names = ("stdlib", "platstdlib", "purelib", "platlib")
     return frozenset(os.path.realpath(paths[name]) for name in names)

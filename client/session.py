@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import logging
-import secrets
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -39,7 +39,7 @@ class Session:
         self._listeners: list[Listener] = []
         self._msgids = itertools.count()
         self._jobs = itertools.count(1)
-        self._prefix = secrets.token_hex(6)
+        self._prefix = os.urandom(6).hex()
         self._splitter = Splitter()
 
     def new_job_id(self) -> str:
