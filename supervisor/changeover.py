@@ -7,18 +7,15 @@ First load, reload, rollback, schedule and a config change are all this one oper
 from __future__ import annotations
 
 from collections.abc import Generator
-from typing import Any, Literal
+from typing import Any
 
 from .graceful import DrainReport
 from .model import Generation, Release
 from .spec import PluginSpec
 from .states import CHANGEOVER, PLANS, Step, advance
 from .timers import Timer
+from .triggers import Reason
 
-Reason = Literal[
-    "start", "add", "file", "signal", "schedule", "reload", "rollback", "config", "watch"
-]
-BY_ITSELF: tuple[Reason, ...] = ("file", "signal", "schedule")
 OUTCOMES = {
     Step.DONE: "done",
     Step.REFUSED: "refused",
@@ -39,7 +36,7 @@ class Changeover:
         who: str = "",
         force: bool = False,
         target: Release | None = None,
-        now: float = 0.0,
+        undoes: Changeover | None = None,
     ) -> None:
         self.plugin = plugin
         self.spec = spec
@@ -47,6 +44,7 @@ class Changeover:
         self.who = who
         self.force = force
         self.target = target  # a rollback's release; None: whatever the source holds
+        self.undoes = undoes  # an automatic rollback: of which changeover
         self.number = 0  # the generation, once it is more than a question
         self.plan = "overlap"
         self.step = Step.STAGE
@@ -54,11 +52,12 @@ class Changeover:
         self.old: Generation | None = None
         self.new: Generation | None = None
         self.parked: Generation | None = None
-        self.undoes: Changeover | None = None  # an automatic rollback: of which changeover
+        self.warm: set[str] = set()  # new workers that come from a parked generation, by id
+        self.asked: set[tuple[str, str]] = set()  # worker, control request
+        self.passed: set[tuple[str, str]] = set()  # those that were answered well
         self.is_unchanged = False
-        self.is_warm = False  # the new workers are those of a parked generation
-        self.started_at = now
-        self.entered_at = now
+        self.started_at = 0.0
+        self.entered_at = 0.0
         self.watched_until: float | None = None
         self.phases: list[tuple[str, float, str]] = []  # step, seconds, detail
         self.cause = ""
@@ -67,7 +66,8 @@ class Changeover:
         self.report = DrainReport()
         self.lost = 0
         self.lost_before = 0  # the plugin's count at the cut or hold
-        self.luck = 0  # workers that bad luck took while it warmed
+        self.luck = 0  # times that bad luck took something from it
+        self.tried: set[str] = set()  # digests to which it was rolled back
         self.state: Any = None  # exported, packed: {format, version, data}
         self.timer: Timer | None = None
         self.waiters: list[Any] = []  # whoever asked: opaque to the core
@@ -81,19 +81,36 @@ class Changeover:
         """Is it over, whatever the outcome?"""
         return not CHANGEOVER[self.step]
 
+    def is_past(self, step: Step) -> bool:
+        """Has it done this step, which is one of its plan?"""
+        steps = PLANS[self.plan]
+        return self.step in steps and step in steps and steps.index(self.step) > steps.index(step)
+
     @property
     def has_cut(self) -> bool:
         """Does the queue point at the new release?"""
-        steps = PLANS[self.plan]
-        return self.step in steps and steps.index(self.step) > steps.index(Step.CUT)
+        return self.is_past(Step.CUT)
+
+    @property
+    def is_warm(self) -> bool:
+        """Does a parked generation come back?"""
+        return bool(self.warm)
+
+    @property
+    def keeps_old_down(self) -> bool:
+        """Must the old release not be given new workers while this is under way?"""
+        if self.has_ended or self.has_cut:
+            return False
+        return self.undoes is not None or self.step is Step.STOP or self.is_past(Step.STOP)
 
     @property
     def may_be_superseded(self) -> bool:
-        """Before it holds or has cut anything, the newest request wins."""
-        if self.has_ended or self.has_cut:
+        """Before it holds or has cut anything, the newest request wins; not over a way back."""
+        if self.has_ended or self.undoes is not None:
             return False
-        before = PLANS[self.plan][: PLANS[self.plan].index(self.step) + 1]
-        return Step.HOLD not in before and Step.CUT not in before
+        return self.step not in (Step.HOLD, Step.CUT) and not (
+            self.is_past(Step.HOLD) or self.has_cut
+        )
 
     @property
     def outcome(self) -> str:

@@ -1,32 +1,33 @@
 """The changeovers of all plugins: which one may begin, how it moves, how it ends.
 
 Level-triggered: after every fact that concerns a plugin `pump` asks the step under way whether
-it is done, so no event can be missed. What each step does is in `steps.py`.
+it is done, so no event can be missed. What each step does is in `steps.py`, the way back in
+`rollbacks.py`.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
 
-from ..protocol.errors import Fault
-from .changeover import BY_ITSELF, Changeover
+from .changeover import Changeover
 from .desk import Desk
-from .fleet import Fleet
-from .model import Plugin, Release, Worker
+from .entries import entry
+from .model import Plugin, Release
 from .orders import Ended, Phase, Record, Stage
+from .outcomes import Outcomes
 from .registry import Disabled
-from .routing import Routing
+from .routing import unavailable
 from .spec import PluginSpec
 from .states import Restart, Step
 from .steps import Steps
-from .watch import Watch
+from .triggers import TRIGGERS
 
 # A change of any of these needs new workers; the others are live at once.
 LAUNCH_KEYS = (
     "source", "pickled", "object", "command", "include", "config", "env", "workers",
     "concurrency", "start", "preload",
 )  # fmt: skip
-MAX_LUCK = 5  # workers that bad luck may take from one changeover
+MAX_DOUBLINGS = 32  # of a back-off: far beyond any limit, far below what a float holds
 
 
 def launches_alike(one: PluginSpec, other: PluginSpec) -> bool:
@@ -34,25 +35,34 @@ def launches_alike(one: PluginSpec, other: PluginSpec) -> bool:
     return all(getattr(one, key) == getattr(other, key) for key in LAUNCH_KEYS)
 
 
+def back_off_s(spec: PluginSpec, times: int) -> float:
+    """How long to wait after so many failures in a row."""
+    return min(spec.restart_max_s, spec.restart_min_s * 2.0 ** min(times, MAX_DOUBLINGS))
+
+
 class Changes:
     """At most one changeover per plugin on its way to the cut or draining, one under watch."""
 
-    def __init__(self, desk: Desk, routing: Routing, fleet: Fleet) -> None:
+    def __init__(self, desk: Desk, outcomes: Outcomes, steps: Steps) -> None:
         self._desk = desk
-        self._routing = routing
-        self._fleet = fleet
-        self._steps = Steps(desk, routing, fleet, self)
+        self._outcomes = outcomes
+        self._steps = steps
+        # Set by the core: what the way back wants to know.
+        self.on_watch: Callable[[Plugin, Changeover], None] = lambda *_: None
+        self.on_way_back_failed: Callable[[Plugin, Changeover], None] = lambda *_: None
 
     # -- beginning
 
     def request(self, plugin: Plugin, change: Changeover) -> Changeover:
         """Begin a changeover, or let it wait for the one under way; the newest wins."""
         change.started_at = change.entered_at = self._desk.now
-        if not self._is_allowed(plugin, change):
-            self._refuse_outright(plugin, change, "its reload policy is disabled")
+        if self._is_turned_down(plugin, change):
             return change
+        if plugin.retry is not None:
+            plugin.retry.cancel()
+            plugin.retry = None
         if plugin.pending is not None:
-            self._supersede(plugin, plugin.pending)
+            self._supersede(plugin, plugin.pending, "a newer request")
         if plugin.change is None:
             plugin.change = change
         else:
@@ -61,59 +71,57 @@ class Changes:
         self.pump(plugin)
         return change
 
-    def _is_allowed(self, plugin: Plugin, change: Changeover) -> bool:
-        if change.reason in ("start", "add", "config", "watch"):
-            return True
-        return not isinstance(plugin.spec.reload, Disabled)
-
-    def _refuse_outright(self, plugin: Plugin, change: Changeover, cause: str) -> None:
-        change.cause, change.stage = cause, "policy"
-        change.turn("refuse")
-        self._desk.give(Ended(change))
-        self._record(plugin, change)
+    def _is_turned_down(self, plugin: Plugin, change: Changeover) -> bool:
+        """Its reload policy is disabled: then it is refused, or there is nothing to do."""
+        if not isinstance(plugin.spec.reload, Disabled) or plugin.live is None:
+            return False
+        what = TRIGGERS[change.reason].disabled
+        change.cause = "its reload policy is disabled"
+        if what == "unchanged":
+            self._finish_unchanged(plugin, change)
+        elif what == "refuse":
+            change.stage = "policy"
+            self._end(plugin, change, "refuse")
+            self._record(plugin, change)
+        else:
+            change.cause = ""
+        return change.has_ended
 
     def _begin(self, plugin: Plugin, change: Changeover) -> None:
-        self._desk.give(Phase(change))
+        self._desk.give(Phase(change, change.step))
         if change.target is not None and self._steps.find_warm(plugin, change) is not None:
             change.release = change.target
         else:
             self._desk.give(Stage(change))
         self._desk.show_plugin(plugin, change.reason)
 
+    def begin_way_back(self, plugin: Plugin, back: Changeover) -> None:
+        """Begin an automatic rollback in the place that is free for it; whoever waits, waits."""
+        back.started_at = back.entered_at = self._desk.now
+        plugin.change = back
+        self._begin(plugin, back)
+        self.pump(plugin)
+
     def staged(self, plugin: Plugin, change: Changeover, release: Release) -> None:
         """Its content is in the store."""
-        if change.has_ended or change not in (plugin.change, plugin.pending):
-            return
         change.release = release
         current = plugin.change
         if change is plugin.pending and current is not None and current.may_be_superseded:
-            same = current.release is not None and current.release.digest == release.digest
-            if not same or change.force or not launches_alike(current.spec, change.spec):
-                self._supersede(plugin, current)
+            is_same = current.release is not None and current.release.digest == release.digest
+            if not is_same or change.force or not launches_alike(current.spec, change.spec):
+                self._supersede(plugin, current, "a newer request")
         self.pump(plugin)
 
     def stage_failed(self, plugin: Plugin, change: Changeover, cause: str, *, luck: bool) -> None:
         """There is nothing to run; `luck` means that trying again may help."""
-        if change.has_ended:
-            return
-        if change is plugin.pending:
-            plugin.pending = None
-            change.cause, change.stage = cause, "stage"
-            change.turn("refuse")
-            self._desk.give(Ended(change))
-            self._record(plugin, change)
-        else:
-            self.refuse(plugin, change, cause, bad=False)
-        if luck and change.reason in (*BY_ITSELF, "start"):
-            self._retry_later(plugin, change)
+        self.refuse(plugin, change, cause, luck=luck)
 
     def _retry_later(self, plugin: Plugin, change: Changeover) -> None:
         again = Changeover(plugin.name, change.spec, change.reason, who=change.who)
         again.luck = change.luck + 1
-        delay_s = min(plugin.spec.restart_max_s, plugin.spec.restart_min_s * 2**again.luck)
-        if plugin.retry is not None:
-            plugin.retry.cancel()
-        plugin.retry = self._desk.arm(delay_s, self._try_again, plugin, again)
+        plugin.retry = self._desk.arm(
+            back_off_s(plugin.spec, again.luck), self._try_again, plugin, again
+        )
 
     def _try_again(self, plugin: Plugin, change: Changeover) -> None:
         plugin.retry = None
@@ -125,102 +133,108 @@ class Changes:
     def pump(self, plugin: Plugin) -> None:
         """Move the changeover under way as far as it can go."""
         while (change := plugin.change) is not None:
-            if change.step is Step.STAGE and change.release is not None:
-                self._decide(plugin, change)
-                if change.has_ended or change.release is None:
-                    continue
-            elif not self._steps.is_done(plugin, change):
-                return
-            if plugin.change is not change or change.has_ended:
+            if change.step is Step.STAGE:
+                may_go_on = change.release is not None and self._decide(plugin, change)
+            else:
+                may_go_on = self._steps.is_done(plugin, change)
+            if plugin.change is not change:
                 continue
+            if not may_go_on:
+                return
             self._advance(plugin, change)
 
     def _advance(self, plugin: Plugin, change: Changeover) -> None:
         change.note_phase(self._desk.now)
         change.turn(change.plan)
-        self._desk.give(Phase(change))
+        self._desk.give(Phase(change, change.step, change.phases[-1]))
         if change.step is Step.WATCH:
             self._leave_to_watch(plugin, change)
         else:
             self._desk.show_plugin(plugin)
 
-    def _decide(self, plugin: Plugin, change: Changeover) -> None:
-        """STAGE is over: does this content start a changeover? (architecture: trigger table)"""
-        release = change.release
-        assert release is not None
-        why_not = plugin.bad.get(release.digest) or (
-            "rolled back" if release.digest in plugin.held else ""
-        )
-        if change.target is None and why_not:
-            if change.reason in ("reload", "add"):
-                plugin.bad.pop(release.digest, None)
-                plugin.held.discard(release.digest)
-            elif not self._fall_back(plugin, change):
-                change.cause = why_not
+    def _decide(self, plugin: Plugin, change: Changeover) -> bool:
+        """STAGE is over: does this content start a changeover? (triggers.py)"""
+        row = TRIGGERS[change.reason]
+        if change.target is None and (mark := self._mark(plugin, change)):
+            if row.marked == "try":
+                self._unmark(plugin, change)
+            elif plugin.live is None:
+                self._fall_back(plugin, change, mark)
+                return False
+            elif row.marked == "refresh":
+                change.release = plugin.live.release
+            else:
+                change.cause = mark
                 self._finish_unchanged(plugin, change)
-                return
-        elif self._is_unchanged(plugin, change):
-            self._finish_unchanged(plugin, change)
-            return
-        if change.release is None:
-            return
+                return False
+        assert change.release is not None
         pin = change.spec.pin
         if pin and change.release.digest != pin:
-            self.refuse(plugin, change, f"pin allows only sha256:{pin[:12]}…", bad=False)
-            return
+            self.refuse(plugin, change, f"pin allows only sha256:{pin[:12]}…")
+            return False
+        if row.same == "unchanged" and self._is_same(plugin, change):
+            self._finish_unchanged(plugin, change)
+            return False
         change.old = plugin.live
         change.plan = self._steps.choose_plan(plugin, change)
         change.number = self._desk.next_generation()
+        return True
 
-    def _is_unchanged(self, plugin: Plugin, change: Changeover) -> bool:
+    def _mark(self, plugin: Plugin, change: Changeover) -> str:
+        assert change.release is not None
+        digest = change.release.digest
+        return plugin.bad.get(digest, "rolled back" if digest in plugin.held else "")
+
+    def _unmark(self, plugin: Plugin, change: Changeover) -> None:
+        assert change.release is not None
+        plugin.bad.pop(change.release.digest, None)
+        plugin.held.discard(change.release.digest)
+
+    def _is_same(self, plugin: Plugin, change: Changeover) -> bool:
         live, release = plugin.live, change.release
         if live is None or release is None or live.restart is Restart.FAILED or change.force:
             return False
-        if change.reason not in ("file", "signal", "reload", "config"):
-            return False
         return live.release.digest == release.digest and launches_alike(live.spec, change.spec)
 
-    def _fall_back(self, plugin: Plugin, change: Changeover) -> bool:
-        """Bad or held content: a schedule refreshes what is live, a start runs the approved."""
-        if change.reason == "schedule" and plugin.live is not None:
-            change.release = change.target = plugin.live.release
-            return True
-        if change.reason == "start":
-            fallback = self.fallback_release(plugin, avoid="")
-            if fallback is not None:
-                change.target, change.release = fallback, None
-                self._desk.give(Stage(change))  # from the store
-                return True
-        return False
-
-    def fallback_release(self, plugin: Plugin, avoid: str) -> Release | None:
-        """The last release that finished its watch and is neither bad nor held."""
-        for digest in reversed(plugin.approved):
-            unfit = digest in plugin.bad or digest in plugin.held or digest == avoid
-            if not unfit and digest in plugin.releases:
-                return plugin.releases[digest]
-        return None
+    def _fall_back(self, plugin: Plugin, change: Changeover, mark: str) -> None:
+        """Nothing serves and this content is bad or held: the approved release runs."""
+        approved = fallback_release(plugin, avoid=set())
+        if approved is None:
+            self.refuse(plugin, change, mark)
+            return
+        text = f"{change.release} is not started ({mark}); {approved} is, from the store"
+        self._desk.narrate("warning", plugin.name, text)
+        change.target, change.release = approved, None
+        self._desk.give(Stage(change))
 
     def _finish_unchanged(self, plugin: Plugin, change: Changeover) -> None:
         change.is_unchanged = True
-        change.turn("finish")
-        plugin.change = None
-        self._desk.give(Ended(change))
+        self._end(plugin, change, "finish")
         self._promote(plugin)
 
     # -- ending
 
-    def refuse(self, plugin: Plugin, change: Changeover, cause: str, *, bad: bool) -> None:
+    def refuse(
+        self, plugin: Plugin, change: Changeover, cause: str, *, bad: bool = False,
+        luck: bool = False,
+    ) -> None:  # fmt: skip
         """It failed before the cut: undo what was done, backwards; the old one serves."""
         change.cause, change.stage = cause, change.step.value
-        if bad and change.release is not None:
+        if bad and change.release is not None and not _serves(plugin, change.release):
             plugin.bad[change.release.digest] = cause
-        self._undo(plugin, change, "refuse")
+        self._end(plugin, change, "refuse")
         if plugin.live is None:
             plugin.failure = f"{change.stage}: {cause}"
         self._say_refused(plugin, change)
         self._record(plugin, change)
-        self._after_end(plugin)
+        if luck and TRIGGERS[change.reason].is_by_itself and plugin.pending is None:
+            self._retry_later(plugin, change)
+        if plugin.live is None and plugin.pending is None and plugin.change is None:
+            self._outcomes.refuse_waiting(plugin, unavailable(plugin))
+        self._desk.show_plugin(plugin)
+        if change.undoes is not None:
+            self.on_way_back_failed(plugin, change)
+        self._promote(plugin)
 
     def _say_refused(self, plugin: Plugin, change: Changeover) -> None:
         live = plugin.live
@@ -233,15 +247,21 @@ class Changes:
             f"  traffic was not touched; fix it and save, or: changeover reload {plugin.name}",
         )
 
-    def _supersede(self, plugin: Plugin, change: Changeover) -> None:
-        change.cause = "a newer request"
-        self._undo(plugin, change, "supersede")
-        self._record(plugin, change)
-        if plugin.change is None:
-            self._promote(plugin)
+    def _supersede(self, plugin: Plugin, change: Changeover, cause: str) -> None:
+        self.give_up(plugin, change, cause)
+        self._promote(plugin)
 
-    def _undo(self, plugin: Plugin, change: Changeover, event: str) -> None:
-        self._steps.undo(plugin, change)
+    def give_up(self, plugin: Plugin, change: Changeover, cause: str) -> None:
+        """Undo it; it is not wanted any more. Whoever waits is not promoted."""
+        change.cause = cause
+        self._end(plugin, change, "supersede")
+        self._record(plugin, change)
+        if change.undoes is not None:
+            self.on_way_back_failed(plugin, change)
+
+    def _end(self, plugin: Plugin, change: Changeover, event: str) -> None:
+        """Before the cut: it leaves its place, and what it did is undone."""
+        step = change.step
         change.stop_timer()
         change.note_phase(self._desk.now, change.cause)
         change.turn(event)
@@ -249,41 +269,23 @@ class Changes:
             plugin.change = None
         if plugin.pending is change:
             plugin.pending = None
+        self._steps.undo(plugin, change, step)
         self._desk.give(Ended(change))
 
-    def _after_end(self, plugin: Plugin) -> None:
-        if plugin.live is None and plugin.pending is None:
-            fault = self.unavailable(plugin)
-            self._routing.refuse_all(plugin, fault)
-        self._desk.show_plugin(plugin)
-        self._promote(plugin)
-
-    def unavailable(self, plugin: Plugin) -> Fault:
-        """What callers of a failed plugin are told."""
-        return Fault.new(1012, f"{plugin.name} has failed: {plugin.failure}", plugin=plugin.name)
-
-    def replied(
-        self, plugin: Plugin, change: Changeover, worker: Worker, method: str,
-        fault: Fault | None, result: Any,
-    ) -> None:  # fmt: skip
-        """A worker answered what a step had asked."""
-        self._steps.replied(plugin, change, worker, method, fault, result)
-
-    def abandon(self, plugin: Plugin) -> None:
-        """The plugin is closing: whatever nobody waits for and has not cut is given up."""
+    def abandon(self, plugin: Plugin, *, at_once: bool) -> None:
+        """The plugin is closing: what nobody waits for and has not cut is given up."""
         for change in (plugin.pending, plugin.change):
-            if change is None or change.has_ended or not change.may_be_superseded:
+            if change is None or change.has_ended or change.has_cut:
                 continue
-            if not change.waiters and (plugin.live is not None or not plugin.jobs):
-                self._supersede_quietly(plugin, change, "the plugin is closing")
+            is_wanted = change.waiters or (plugin.live is None and plugin.jobs)
+            if at_once or (change.may_be_superseded and not is_wanted):
+                self.give_up(plugin, change, "the plugin is closing")
 
     def _promote(self, plugin: Plugin) -> None:
         """Whoever waited is next."""
         if plugin.change is None and plugin.pending is not None:
             plugin.change, plugin.pending = plugin.pending, None
             self.pump(plugin)
-
-    # -- watching
 
     def _leave_to_watch(self, plugin: Plugin, change: Changeover) -> None:
         """Drained: `reload` returns; the new release stays under watch."""
@@ -292,9 +294,8 @@ class Changes:
         self._record(plugin, change)
         self._say_done(plugin, change)
         self._desk.show_plugin(plugin)
+        self.on_watch(plugin, change)
         self._promote(plugin)
-        if plugin.watch is None or plugin.watch.change is not change:
-            self.end_watch(plugin, change)
 
     def _say_done(self, plugin: Plugin, change: Changeover) -> None:
         if change.old is None or change.release is None:
@@ -307,139 +308,19 @@ class Changes:
             )
         self._desk.narrate("info", plugin.name, text)
 
-    def watch_over(self, plugin: Plugin, watch: Watch) -> None:
-        """`probation` has passed without a verdict: the release is approved."""
-        if plugin.watch is not watch:
-            return
-        digest = watch.generation.release.digest
-        plugin.watch = None
-        if digest in plugin.approved:
-            plugin.approved.remove(digest)
-        plugin.approved.append(digest)
-        entry = {"event": "approved", "plugin": plugin.name, "generation": watch.change.number}
-        self._desk.give(Record({**entry, "digest": digest}))
-        if plugin.change is not watch.change:  # else it still drains, and ends by itself
-            self.end_watch(plugin, watch.change)
-
-    def end_watch(self, plugin: Plugin, change: Changeover) -> None:
-        """The old generation is needed no more."""
-        if change.step is Step.WATCH:
-            change.note_phase(self._desk.now)
-            if change.plan == "stop-first":
-                change.turn("finish")
-            else:
-                change.turn(change.plan)
-                self._steps.retire_parked(plugin, change)
-                change.turn("finish")
-            self._desk.give(Phase(change))
-
-    def roll_back(self, plugin: Plugin, cause: str) -> bool:
-        """The watched release is bad: go back. False if there is nothing to go back to."""
-        watch = plugin.watch
-        assert watch is not None
-        failed, digest = watch.change, watch.generation.release.digest
-        target = self._rollback_target(plugin, failed, digest)
-        if target is None:
-            return False
-        plugin.watch = None
-        plugin.bad[digest] = cause
-        plugin.rolled_back.add(watch.generation.number)
-        newcomer = self._clear_the_way(plugin, failed)
-        failed.cause = cause
-        failed.stage = "watch"
-        failed.stop_timer()
-        failed.turn("roll_back")
-        self._desk.narrate(
-            "error",
-            plugin.name,
-            f"{watch.generation.release} rolled back to {target}\n  {cause}\n"
-            f"  fix it and save, or: changeover reload {plugin.name}",
-        )
-        back = Changeover(plugin.name, plugin.spec, "watch", who="watch", target=target)
-        back.undoes = failed
-        self.request(plugin, back)
-        if newcomer is not None:
-            self.request(plugin, newcomer)
-        return True
-
-    def _rollback_target(self, plugin: Plugin, failed: Changeover, digest: str) -> Release | None:
-        old = failed.old
-        if old is not None:
-            old_digest = old.release.digest
-            if old_digest not in plugin.bad and old_digest != digest:
-                return plugin.releases.get(old_digest, old.release)
-        return self.fallback_release(plugin, avoid=digest)
-
-    def _clear_the_way(self, plugin: Plugin, failed: Changeover) -> Changeover | None:
-        """Stop whatever is under way; a newcomer is asked for again after the rollback."""
-        current, waiting = plugin.change, plugin.pending
-        newcomer = waiting or (current if current is not failed else None)
-        again = None
-        if newcomer is not None:
-            again = Changeover(
-                plugin.name, newcomer.spec, newcomer.reason, who=newcomer.who,
-                force=newcomer.force, target=newcomer.target,
-            )  # fmt: skip
-            again.waiters, newcomer.waiters = newcomer.waiters, []
-        plugin.pending = None
-        if waiting is not None:
-            self._supersede_quietly(plugin, waiting, "a rollback")
-        if current is failed:
-            self._leave_failed(plugin, failed)
-        elif current is not None:
-            self._supersede_quietly(plugin, current, "a rollback")
-        return again
-
-    def _leave_failed(self, plugin: Plugin, failed: Changeover) -> None:
-        failed.note_phase(self._desk.now)
-        plugin.change = None
-
-    def _supersede_quietly(self, plugin: Plugin, change: Changeover, cause: str) -> None:
-        change.cause = cause
-        self._undo(plugin, change, "supersede")
-
-    def rolled_back(self, plugin: Plugin, failed: Changeover) -> None:
-        """The cut back is done: tell whoever waits for the failed one."""
-        self._desk.give(Ended(failed))
-        self._record(plugin, failed)
-
-    # -- remembering
-
     def _record(self, plugin: Plugin, change: Changeover) -> None:
-        if change.is_unchanged:
-            return
-        self._desk.give(Record(self.entry(plugin, change)))
-
-    def entry(
-        self, plugin: Plugin, change: Changeover, event: str = "changeover"
-    ) -> dict[str, object]:
-        """One line of the history: who, why, from, to, outcome, drained, killed, lost."""
-        return {
-            "event": event,
-            "plugin": plugin.name,
-            "generation": change.number,
-            "who": change.who,
-            "why": change.reason,
-            "from": _release_entry(change.old.release if change.old else None),
-            "to": _release_entry(change.release),
-            "outcome": change.outcome or "done",
-            "stage": change.stage,
-            "cause": change.cause,
-            "drained": change.report.drained,
-            "killed": change.report.killed,
-            "lost": change.lost,
-            "held": sorted(plugin.held),
-            "bad": dict(plugin.bad),
-        }
+        self._desk.give(Record(entry(plugin, change)))
 
 
-def _release_entry(release: Release | None) -> dict[str, object] | None:
-    if release is None:
-        return None
-    return {
-        "number": release.number,
-        "version": release.version,
-        "digest": release.digest,
-        "hash": f"{release.hash:016x}",
-        "shown": release.shown,
-    }
+def _serves(plugin: Plugin, release: Release) -> bool:
+    """Then its content cannot be to blame."""
+    return plugin.live is not None and plugin.live.release.digest == release.digest
+
+
+def fallback_release(plugin: Plugin, avoid: set[str]) -> Release | None:
+    """The last release that finished its watch and is neither bad nor held."""
+    unfit = plugin.bad.keys() | plugin.held | avoid
+    for digest in reversed(plugin.approved):
+        if digest not in unfit and digest in plugin.releases:
+            return plugin.releases[digest]
+    return None

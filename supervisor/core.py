@@ -12,19 +12,27 @@ from datetime import datetime
 from typing import Any
 
 from ..protocol.errors import Code, Fault
-from .changeover import Changeover, Reason
-from .changes import MAX_LUCK, Changes
+from .cancelling import Cancelling
+from .changeover import Changeover
+from .changes import Changes, fallback_release
+from .closing import Closing
+from .cut import Cut
+from .deaths import EMPTY, Deaths
 from .desk import Desk
-from .fleet import BLAMELESS, Fleet
+from .fleet import Fleet
+from .holding import Holding
 from .model import Job, Plugin, Release, Worker
 from .orders import Flushed, Order
+from .outcomes import Outcomes
 from .registry import HotReloadManager, OnChange
 from .restarts import Restarts
+from .rollbacks import Rollbacks
 from .routing import Routing, is_plugin_error
 from .spec import PluginSpec, SupervisorSpec
-from .states import Gate, Step, WorkerState
-
-LOST_REASONS = {"": "crashed", "drain": "killed_at_drain", "stop": "stopped"}
+from .states import WorkerState
+from .steps import Steps
+from .talking import FLUSH, Talking
+from .triggers import Reason
 
 
 class Core:
@@ -33,17 +41,30 @@ class Core:
     def __init__(
         self, spec: SupervisorSpec, *, wall_start: datetime, jitter: Callable[[], float]
     ) -> None:
-        self.desk = Desk(spec, wall_start, jitter)
-        self.routing = Routing(self.desk)
-        self.fleet = Fleet(self.desk)
-        self.changes = Changes(self.desk, self.routing, self.fleet)
-        self.restarts = Restarts(self.desk, self.routing, self.fleet, self.changes)
-        self.routing.on_end = self._job_ended
-        self.routing.on_overdue = self.fleet.kill_if_overdue
-        self.fleet.on_ready = self._ready
-        self.fleet.on_reply = self._replied
-        self.fleet.on_death = self._died
-        self.fleet.on_boot_failure = self._boot_failed
+        desk = self.desk = Desk(spec, wall_start, jitter)
+        self._outcomes = outcomes = Outcomes(desk)
+        self._cancelling = Cancelling(desk, outcomes)
+        self._routing = routing = Routing(desk, outcomes, self._cancelling)
+        self._talking = talking = Talking(desk)
+        self._fleet = fleet = Fleet(desk, talking)
+        holding, cut = Holding(desk, fleet, talking), Cut(desk, routing, fleet)
+        self._steps = Steps(desk, routing, fleet, talking, holding, cut)
+        self._changes = changes = Changes(desk, outcomes, self._steps)
+        self._rollbacks = rollbacks = Rollbacks(desk, routing, fleet, changes, cut)
+        self._restarts = restarts = Restarts(desk, outcomes, fleet, rollbacks)
+        self._deaths = Deaths(desk, routing, fleet, changes, restarts)
+        self._closing = Closing(desk, outcomes, fleet, changes, rollbacks)
+        routing.on_end = self._job_ended
+        self._cancelling.on_overdue = fleet.kill_if_overdue
+        fleet.on_ready = self._ready
+        fleet.on_reply = self._replied
+        fleet.on_death = self._deaths.died
+        fleet.on_boot_failure = self._deaths.boot_failed
+        self._steps.on_refused = holding.on_refused = changes.refuse
+        holding.on_due = changes.pump
+        cut.on_cut = rollbacks.begin_watch
+        changes.on_watch = rollbacks.drained
+        changes.on_way_back_failed = rollbacks.way_back_failed
 
     @property
     def plugins(self) -> dict[str, Plugin]:
@@ -58,10 +79,11 @@ class Core:
     @property
     def jobs(self) -> dict[str, Job]:
         """Every job that has not ended, by id; read only."""
-        return self.routing.jobs
+        return self._outcomes.jobs
 
     def take_orders(self) -> list[Order]:
-        """What the shell must do now, in this order."""
+        """What the shell must do now, in this order. Call it after every fact."""
+        self._closing.look()
         orders, self.desk.orders = self.desk.orders, []
         return orders
 
@@ -93,21 +115,20 @@ class Core:
     ) -> Changeover:  # fmt: skip
         """Register a plugin and load it; `plugin` carries what the history knows of it."""
         self.desk.now = now
+        if self.desk.is_stopping:
+            raise Fault.new(Code.STOPPING, "the supervisor is stopping", plugin=spec.name)
         if spec.name in self.plugins:
             raise Fault.new(Code.CONFLICT, f"there is a plugin {spec.name!r} already")
         plugin = plugin or Plugin(spec)
         self.plugins[spec.name] = plugin
         self.registry.set_policy(spec.name, spec.reload, now, self.desk.wall())
-        return self.changes.request(plugin, Changeover(spec.name, spec, reason, who=who))
+        return self._changes.request(plugin, Changeover(spec.name, spec, reason, who=who))
 
     def remove(self, now: float, name: str) -> Plugin:
         """Close a plugin: nothing new is accepted, what it has is finished, its workers leave."""
         self.desk.now = now
         plugin = self.plugin(name)
-        plugin.is_closing = True
-        self._stop_changes(plugin)
-        self._close_if_idle(plugin)
-        self.desk.show_plugin(plugin, "remove")
+        self._closing.remove(plugin)
         return plugin
 
     def reconfigure(self, now: float, spec: PluginSpec, *, needs_change: bool) -> Changeover | None:
@@ -118,10 +139,10 @@ class Core:
         self.registry.set_policy(spec.name, spec.reload, now, self.desk.wall())
         if needs_change:
             change = Changeover(spec.name, spec, "config", who="config")
-            return self.changes.request(plugin, change)
+            return self._changes.request(plugin, change)
         if plugin.live is not None:
             plugin.live.spec = spec
-        self.routing.dispatch(plugin)
+        self._routing.dispatch(plugin)
         return None
 
     def pause(self, now: float, name: str, *, reject: bool = False) -> Plugin:
@@ -141,7 +162,7 @@ class Core:
         plugin.rejects = False
         if plugin.holds_since is not None:
             plugin.turn_gate("hold")
-        self.routing.dispatch(plugin)
+        self._routing.dispatch(plugin)
         self.desk.show_plugin(plugin, "resume")
         return plugin
 
@@ -150,42 +171,55 @@ class Core:
     def submit(self, now: float, job: Job, *, block_s: float | None = None) -> bool:
         """Accept a job (True) or let it wait for room (False); a Fault: it never was one."""
         self.desk.now = now
-        return self.routing.submit(self.plugin(job.plugin), job, block_s=block_s)
+        return self._routing.submit(self.plugin(job.plugin), job, block_s=block_s)
 
     def cancel(self, now: float, job: Job, reason: str, *, kill: bool = False) -> None:
         """End a job for its caller; with `kill` its worker does not get `kill_grace`."""
         self.desk.now = now
-        plugin = self.plugins[job.plugin]
-        worker = job.worker
-        self.routing.cancel(plugin, job, reason)
-        if kill and worker is not None and worker.jobs.get(job.id) is job:
-            worker.overdue.add(job.id)
-            self.fleet.kill_if_overdue(worker)
+        plugin = self.plugins.get(job.plugin)
+        if plugin is not None:
+            end = self._cancelling.kill if kill else self._cancelling.cancel
+            end(plugin, job, reason)
 
     def answered(
         self, now: float, worker: Worker, job_id: str, fault: Fault | None, result: bytes
     ) -> bool:
         """A worker answered a job; False if it holds no such job."""
         self.desk.now = now
-        plugin = self.fleet.plugin_of(worker)
-        return self.routing.answered(plugin, worker, job_id, fault, result)
+        plugin = self._fleet.plugin_of(worker)
+        return self._routing.answered(plugin, worker, job_id, fault, result)
 
     def _job_ended(self, plugin: Plugin, worker: Worker, job: Job, fault: Fault | None) -> None:
-        generation = worker.generation
+        if job.cancel_reason is None:  # else whatever it raised may come from the cancel
+            self._judge_release(plugin, worker, fault)
+        self._fleet.kill_if_overdue(worker)
+        self._restarts.retire_if_failed(worker)
+        self._changes.pump(plugin)
+
+    def _judge_release(self, plugin: Plugin, worker: Worker, fault: Fault | None) -> None:
+        generation, watch = worker.generation, plugin.watch
+        is_watched = watch is not None and watch.generation is generation
         if fault is None:
             generation.done += 1
+            if watch is not None and is_watched:
+                watch.saw_success()
         elif is_plugin_error(fault):
             generation.failed += 1
-        watch = plugin.watch
-        if watch is not None and watch.generation is generation:
-            if fault is None:
-                watch.saw_success()
-            elif is_plugin_error(fault) and (cause := watch.saw_error()):
-                self.changes.roll_back(plugin, cause)
-        self.fleet.kill_if_overdue(worker)
-        if plugin.change is not None:
-            self.changes.pump(plugin)
-        self._close_if_idle(plugin)
+            if watch is not None and is_watched and (cause := watch.saw_error()):
+                self._rollbacks.roll_back(plugin, cause)
+
+    def flush(self, now: float, name: str) -> int:
+        """Ask the workers that serve for what their filters still hold.
+
+        Returns how many were asked; each answers with one `Flushed`, also if it dies.
+        """
+        self.desk.now = now
+        plugin = self.plugin(name)
+        ready = plugin.live.ready() if plugin.live is not None else []
+        asked = [worker for worker in ready if "flush" in worker.capabilities]
+        for worker in asked:
+            self._talking.ask(worker, "flush", [{}], purpose=FLUSH)
+        return len(asked)
 
     # -- changeovers
 
@@ -195,21 +229,25 @@ class Core:
     ) -> Changeover:  # fmt: skip
         """Ask for a changeover to whatever the source holds now."""
         self.desk.now = now
+        plugin = self._open_plugin(name)
+        change = Changeover(name, spec or plugin.spec, reason, who=who, force=force)
+        return self._changes.request(plugin, change)
+
+    def _open_plugin(self, name: str) -> Plugin:
         plugin = self.plugin(name)
         if plugin.is_closing or self.desk.is_stopping:
-            raise Fault.new(Code.STOPPING, "the supervisor is stopping", plugin=name)
-        change = Changeover(name, spec or plugin.spec, reason, who=who, force=force)
-        return self.changes.request(plugin, change)
+            raise Fault.new(Code.STOPPING, f"{name} is stopping", plugin=name)
+        return plugin
 
     def rollback(
         self, now: float, name: str, *, to: int | None = None, who: str = ""
     ) -> Changeover:
         """Go back to the release that the last cut replaced, or to number `to`."""
         self.desk.now = now
-        plugin = self.plugin(name)
+        plugin = self._open_plugin(name)
         target = self.rollback_target(plugin, to)
         change = Changeover(name, plugin.spec, "rollback", who=who, target=target)
-        return self.changes.request(plugin, change)
+        return self._changes.request(plugin, change)
 
     def rollback_target(self, plugin: Plugin, to: int | None) -> Release:
         """Where a rollback would go; raises Fault NOT_FOUND."""
@@ -220,9 +258,9 @@ class Core:
             raise Fault.new(Code.NOT_FOUND, f"{plugin.name} has no release @{to}")
         digest = plugin.previous
         live = plugin.live.release.digest if plugin.live else ""
-        if digest in plugin.releases and digest != live:
+        if digest in plugin.releases and digest != live and digest not in plugin.bad:
             return plugin.releases[digest]
-        fallback = self.changes.fallback_release(plugin, avoid=live)
+        fallback = fallback_release(plugin, avoid={live})
         if fallback is None:
             raise Fault.new(Code.NOT_FOUND, f"{plugin.name} has no earlier release")
         return fallback
@@ -233,6 +271,7 @@ class Core:
         plugin = self.plugins.get(name)
         if plugin is None or plugin.is_closing or self.desk.is_stopping:
             return None
+        plugin.saw_content(digest)
         if not isinstance(plugin.spec.reload, OnChange):
             return None
         if digest in plugin.bad or digest in plugin.held:
@@ -244,18 +283,17 @@ class Core:
         seen = {name: (hash_, digest)}
         if watched and not under_way and not self.registry.check_for_changes(seen):
             return None
-        return self.changes.request(plugin, Changeover(name, plugin.spec, "file", who="watch"))
+        return self._changes.request(plugin, Changeover(name, plugin.spec, "file", who="watch"))
 
     def check_schedules(self, now: float, wall: datetime) -> list[Changeover]:
         """Begin what is due by the wall clock or by interval."""
         self.desk.now = now
         begun = []
         for name, plugin in list(self.plugins.items()):
-            if plugin.is_closing or self.desk.is_stopping:
-                continue
-            if self.registry.is_scheduled_reload_due(name, now, wall):
+            is_due = self.registry.is_scheduled_reload_due(name, now, wall)
+            if is_due and not plugin.is_closing and not self.desk.is_stopping:
                 change = Changeover(name, plugin.spec, "schedule", who="schedule")
-                begun.append(self.changes.request(plugin, change))
+                begun.append(self._changes.request(plugin, change))
         return begun
 
     def staged(
@@ -264,8 +302,10 @@ class Core:
         """The content of a change is in the store."""
         self.desk.now = now
         plugin = self.plugins.get(change.plugin)
-        if plugin is None:
+        if plugin is None or change.has_ended:
             return
+        if change.target is None:
+            plugin.saw_content(digest)
         release = plugin.releases.get(digest)
         if release is None:
             number = max((r.number for r in plugin.releases.values()), default=0) + 1
@@ -276,27 +316,27 @@ class Core:
                 version=release.version,
             )  # fmt: skip
         plugin.releases[digest] = release
-        self.changes.staged(plugin, change, release)
+        self._changes.staged(plugin, change, release)
 
     def stage_failed(self, now: float, change: Changeover, cause: str, *, luck: bool) -> None:
         """The content could not be brought into the store."""
         self.desk.now = now
         plugin = self.plugins.get(change.plugin)
-        if plugin is not None:
-            self.changes.stage_failed(plugin, change, cause, luck=luck)
+        if plugin is not None and not change.has_ended:
+            self._changes.stage_failed(plugin, change, cause, luck=luck)
 
     # -- workers
 
     def spawned(self, now: float, worker: Worker, pid: int) -> None:
         """A process was started for this worker."""
         self.desk.now = now
-        self.fleet.spawned(worker, pid)
+        self._fleet.spawned(worker, pid)
 
     def spawn_failed(self, now: float, worker: Worker, cause: str, *, luck: bool) -> None:
         """No process could be started."""
         self.desk.now = now
         fault = Fault.new(Code.CHANGE_FAILED, cause, bad_luck=luck)
-        self.fleet.spawn_failed(worker, fault)
+        self._fleet.spawn_failed(worker, fault)
         self._after_exit(worker)
 
     def replied(
@@ -305,12 +345,12 @@ class Core:
         """A worker answered a control request."""
         self.desk.now = now
         if worker.is_alive:
-            self.fleet.replied(worker, method, fault, result)
+            self._fleet.replied(worker, method, fault, result)
 
     def extended(self, now: float, worker: Worker, extra_s: float) -> None:
         """A worker asks for more time for the control request under way."""
         self.desk.now = now
-        self.fleet.extend(worker, extra_s)
+        self._talking.extend(worker, extra_s)
 
     def broke_protocol(self, now: float, worker: Worker, cause: str) -> None:
         """A worker sent what is no message, or closed its output: it can never answer."""
@@ -318,13 +358,11 @@ class Core:
         if not worker.is_alive or worker.cause:
             return
         if worker.state is WorkerState.STARTING:
-            plugin = self.fleet.plugin_of(worker)
-            self.fleet.kill_at_once(worker, "refused")
             fault = Fault.new(Code.WORKER_LOST, cause, reason="protocol")
-            self._boot_failed(plugin, worker, worker.asked or "boot", fault)
+            self._fleet.fail_boot(worker, worker.asked or "boot", fault, at_once=True)
         else:
-            self.desk.narrate("error", self.fleet.plugin_of(worker).name, cause)
-            self.fleet.kill_at_once(worker, "protocol")
+            self.desk.narrate("error", worker.generation.spec.name, cause)
+            self._fleet.kill_at_once(worker, "protocol")
 
     def exited(self, now: float, worker: Worker, death: Fault) -> None:
         """A process was reaped; everything that was in its pipe has been told before.
@@ -332,148 +370,45 @@ class Core:
         `death` is a WORKER_LOST whose data say `exit` or `signal` and `stderr_tail`.
         """
         self.desk.now = now
-        if not worker.is_alive:
-            return
-        reason = LOST_REASONS.get(worker.cause, worker.cause)
-        reason = (
-            reason if reason in ("crashed", "killed_at_drain", "stopped", "protocol") else "crashed"
-        )
-        death.data["reason"] = reason
-        self.fleet.exited(worker, death)
-        self._after_exit(worker)
+        if worker.is_alive:
+            self._fleet.exited(worker, death)
+            self._after_exit(worker)
 
     def _after_exit(self, worker: Worker) -> None:
-        plugin = self.plugins.get(worker.generation.spec.name)
-        if plugin is None:
-            return
-        for number, generation in list(plugin.generations.items()):
-            if not generation.is_alive and generation is not plugin.live:
-                del plugin.generations[number]
-        self.changes.pump(plugin)
-        self._close_if_idle(plugin)
+        plugin = self._fleet.plugin_of(worker)
+        if plugin.live is not None:
+            self._fleet.fill(plugin.live)
+        self._changes.pump(plugin)
 
     def _ready(self, plugin: Plugin, worker: Worker) -> None:
-        generation = worker.generation
-        if generation is plugin.live:
-            self.fleet.settle_in(worker)
-            self.routing.dispatch(plugin)
+        if worker.generation is plugin.live:
+            self._routing.dispatch(plugin)
             self.desk.show_plugin(plugin)
-        self.changes.pump(plugin)
+        self._changes.pump(plugin)
 
     def _replied(
-        self, plugin: Plugin, worker: Worker, method: str, fault: Fault | None, result: Any
-    ) -> None:
-        change = plugin.change
-        if method == "flush" and (change is None or change.step is not Step.EXPORT):
-            self.desk.give(Flushed(plugin.name, result if fault is None else b"\x90"))
-        elif change is not None and worker.generation in (change.new, change.old):
-            self.changes.replied(plugin, change, worker, method, fault, result)
-            self.changes.pump(plugin)
-
-    def _died(self, plugin: Plugin, worker: Worker, death: Fault) -> None:
-        unexplained = worker.cause not in BLAMELESS and worker.cause != "stop-first"
-        generation, jobs = worker.generation, list(worker.jobs.values())
-        change = plugin.change
-        if unexplained and change is not None and generation is change.new and not change.has_cut:
-            self.lose_while_warming(plugin, change, worker, death)
-        elif unexplained and generation is plugin.live:
-            self.restarts.saw_death(plugin, worker, death, jobs)
-        self.routing.take_back(plugin, worker, death, unexplained=unexplained)
-        if unexplained and generation is plugin.live:
-            self.restarts.answer(plugin, generation)
-        elif generation is plugin.live and worker.cause == "cancel":
-            self.fleet.fill(generation)
-
-    def _boot_failed(self, plugin: Plugin, worker: Worker, stage: str, fault: Fault) -> None:
-        change, generation = plugin.change, worker.generation
-        if generation is plugin.live:
-            self.restarts.saw_death(plugin, worker, fault, [])
-            self.restarts.answer(plugin, generation)
-        elif change is not None and generation is change.new:
-            self.lose_while_warming(plugin, change, worker, fault, stage)
-
-    def lose_while_warming(
-        self, plugin: Plugin, change: Changeover, worker: Worker, fault: Fault, stage: str = ""
-    ) -> None:
-        """Bad content is refused; bad luck is tried again with back-off."""
-        luck = bool(fault.data.get("bad_luck")) or (
-            fault.data.get("signal") is not None and worker.cause == ""
-        )
-        where = "" if stage in ("", "load", "boot") else f"{stage}: "
-        if not luck or change.luck >= MAX_LUCK:
-            self.changes.refuse(plugin, change, f"{where}{fault.message}", bad=not luck)
-            return
-        change.luck += 1
-        delay_s = min(change.spec.restart_max_s, change.spec.restart_min_s * 2 ** (change.luck - 1))
-        self.desk.narrate(
-            "warning", plugin.name, f"{fault.message}; trying again in {delay_s:.1f} s"
-        )
-        self.desk.arm(delay_s, self._warm_again, plugin, change, worker)
-
-    def _warm_again(self, plugin: Plugin, change: Changeover, worker: Worker) -> None:
-        new = change.new
-        waits = plugin.change is change and not change.has_cut
-        if waits and new is not None and worker.slot not in new.workers:
-            self.fleet.spawn(new, worker.slot)
-
-    def flush(self, now: float, name: str) -> int:
-        """Ask the filters for what they still hold; how many were asked."""
-        self.desk.now = now
-        plugin = self.plugin(name)
-        asked = 0
-        for worker in plugin.live.ready() if plugin.live else ():
-            if "flush" in worker.capabilities and not worker.asked:
-                self.fleet.ask(worker, "flush", [{}])
-                asked += 1
-        return asked
+        self, plugin: Plugin, worker: Worker, purpose: object, method: str,
+        fault: Fault | None, result: Any,
+    ) -> None:  # fmt: skip
+        if purpose is FLUSH:
+            values = EMPTY if fault is not None else result
+            self.desk.give(Flushed(plugin.name, values, fault))
+        elif purpose is plugin.change and isinstance(purpose, Changeover):
+            self._steps.replied(plugin, purpose, worker, method, fault, result)
+            self._changes.pump(plugin)
 
     # -- the end
 
     def stop(self, now: float, *, at_once: bool = False) -> None:
         """Accept nothing more; finish what was accepted (or not, with `at_once`) and stop."""
         self.desk.now = now
-        self.desk.is_stopping = True
-        for plugin in list(self.plugins.values()):
-            self._stop_changes(plugin)
-            nobody_comes = plugin.live is None and plugin.change is None
-            if at_once or nobody_comes or plugin.gate is Gate.SHUT:
-                fault = Fault.new(Code.STOPPING, "the supervisor is stopping", plugin=plugin.name)
-                self.routing.refuse_all(plugin, fault)
-            if at_once:
-                self._kill_all(plugin)
-            self._close_if_idle(plugin)
-
-    def _kill_all(self, plugin: Plugin) -> None:
-        for generation in plugin.generations.values():
-            for worker in [*generation.workers.values(), *generation.leaving]:
-                self.fleet.kill_at_once(worker, "stop")
-
-    def _stop_changes(self, plugin: Plugin) -> None:
-        if plugin.retry is not None:
-            plugin.retry.cancel()
-        self.changes.abandon(plugin)
-
-    def _close_if_idle(self, plugin: Plugin) -> None:
-        """A closing plugin without a job needs no workers; without workers it is gone."""
-        if not (plugin.is_closing or self.desk.is_stopping) or plugin.jobs or plugin.change:
-            return
-        for generation in list(plugin.generations.values()):
-            for worker in list(generation.workers.values()):
-                self.fleet.stop(worker, "stop")
-            if not generation.is_alive:
-                del plugin.generations[generation.number]
-        if plugin.generations:
-            return
-        plugin.live = None
-        if plugin.is_closing and self.plugins.get(plugin.name) is plugin:
-            del self.plugins[plugin.name]
-            if plugin.name in self.registry.loaded_plugins:
-                self.registry.unload_plugin(plugin.name)
+        self._closing.stop(at_once=at_once)
 
     @property
     def is_idle(self) -> bool:
-        """Is no job and no worker left?"""
-        return not self.routing.jobs and not self.fleet.workers
+        """Is no job, no worker and no changeover left?"""
+        is_changing = any(plugin.change is not None for plugin in self.plugins.values())
+        return not self.jobs and not self._fleet.workers and not is_changing
 
 
 def _nearest(name: str, names: list[str]) -> str | None:

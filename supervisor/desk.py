@@ -30,6 +30,7 @@ class Desk:
         self.registry = HotReloadManager()
         self.jitter = jitter
         self.is_stopping = False
+        self.has_no_time = False  # a stop that finishes nothing
         self.last_generation = 0
         self._wall_start = wall_start
 

@@ -7,33 +7,39 @@ killed leaves the slot at once, so that another can take its place while it dies
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from ..protocol.errors import Code, Fault
 from .desk import Desk
 from .loaded import read_loaded
 from .model import Generation, Plugin, Worker
-from .orders import Ask, Changed, Close, Signal, Spawn, Tell
+from .orders import Changed, Close, Signal, Spawn, Tell
 from .states import Restart, WorkerState
+from .talking import Talking
 
 UNLOAD_S = 5.0  # `unload`: the protocol page, section 4
 STACKS_S = 0.2  # from the stack dump to TERM: the isolation page
-BLAMELESS = ("drain", "cancel", "stop", "retire", "refused")  # causes that are our own doing
+# Causes that are our own doing: such a death counts nowhere.
+BLAMELESS = ("drain", "cancel", "stop", "stop-first", "retire", "refused")
 
 
 class Fleet:
     """All workers of all plugins; at most `max_spawns` of them start at once."""
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, desk: Desk, talking: Talking) -> None:
         self._desk = desk
+        self._talking = talking
         self.workers: dict[str, Worker] = {}  # every one that is not reaped, by id
         self._count = 0
         self._starting: set[str] = set()
         self._waiting: deque[Worker] = deque()
+        talking.on_overslept = self._overslept
         # Set by the core.
         self.on_ready: Callable[[Plugin, Worker], None] = lambda *_: None
-        self.on_reply: Callable[[Plugin, Worker, str, Fault | None, Any], None] = lambda *_: None
+        self.on_reply: Callable[[Plugin, Worker, object, str, Fault | None, Any], None] = (
+            lambda *_: None
+        )
         self.on_death: Callable[[Plugin, Worker, Fault], None] = lambda *_: None
         self.on_boot_failure: Callable[[Plugin, Worker, str, Fault], None] = lambda *_: None
 
@@ -42,6 +48,27 @@ class Fleet:
         return self._desk.plugins[worker.generation.spec.name]
 
     # -- starting
+
+    def fill(self, generation: Generation) -> None:
+        """Start what is missing in the generation that serves, if it is to serve on."""
+        plugin = self._desk.plugins.get(generation.spec.name)
+        if plugin is None or not self._may_start(plugin, generation):
+            return
+        for slot in range(generation.spec.workers):
+            if slot not in generation.workers:
+                self.spawn(generation, slot)
+
+    def _may_start(self, plugin: Plugin, generation: Generation) -> bool:
+        if plugin.live is not generation or generation.restart is not Restart.RUNNING:
+            return False
+        if self._desk.has_no_time:
+            return False
+        if (self._desk.is_stopping or plugin.is_closing) and not plugin.jobs:
+            return False
+        change = plugin.change
+        if change is not None and change.new is not generation and change.keeps_old_down:
+            return False
+        return generation.spec.swap != "stop-first" or not plugin.has_others_alive
 
     def spawn(self, generation: Generation, slot: int) -> Worker:
         """Start a worker in a slot as soon as there is room for another start."""
@@ -57,8 +84,7 @@ class Fleet:
 
     def _start(self, worker: Worker) -> None:
         self._starting.add(worker.id)
-        limit_s = worker.generation.spec.warm_timeout_s
-        worker.timer = self._desk.arm(limit_s, self._overslept, worker, limit_s)
+        self._talking.run_clock(worker)
         self._desk.give(Spawn(worker))
         self._show(worker)
 
@@ -66,18 +92,13 @@ class Fleet:
         """Let the next one start."""
         self._starting.discard(worker.id)
         while self._waiting and len(self._starting) < self._desk.spec.max_spawns:
-            following = self._waiting.popleft()
-            if following.state is WorkerState.STARTING:
-                self._start(following)
-
-    def is_waiting(self, worker: Worker) -> bool:
-        """Has its process not been ordered yet?"""
-        return worker in self._waiting
+            self._start(self._waiting.popleft())
 
     def spawned(self, worker: Worker, pid: int) -> None:
         """The process runs: the supervisor speaks first."""
         worker.pid = pid
-        if worker.state is not WorkerState.STARTING:
+        if worker.state is not WorkerState.STARTING:  # it was given up meanwhile
+            self._desk.give(Signal(worker, "kill"))
             return
         generation = worker.generation
         options = {
@@ -86,17 +107,18 @@ class Fleet:
             "worker": worker.id,
             "generation": generation.number,
         }
-        self.ask(worker, "hello", [options])
+        self._talking.ask(worker, "hello", [options])
 
     def spawn_failed(self, worker: Worker, fault: Fault) -> None:
         """There is no process; `bad_luck` in its data says whose fault that is."""
+        plugin = self.plugin_of(worker)
+        was_wanted = not worker.cause
         self._leave(worker)
-        if worker.cause:
-            return
-        self.on_boot_failure(self.plugin_of(worker), worker, "spawn", fault)
+        if was_wanted:
+            self.on_boot_failure(plugin, worker, "spawn", fault)
 
-    def _overslept(self, worker: Worker, limit_s: float) -> None:
-        """`warm_timeout` runs over hello, load and check together."""
+    def _overslept(self, worker: Worker) -> None:
+        limit_s = worker.generation.spec.warm_timeout_s
         stage = worker.asked or "boot"
         fault = Fault.new(
             Code.CHANGE_FAILED,
@@ -104,83 +126,61 @@ class Fleet:
             stage=stage,
             reason="warm_timeout",
         )
-        self._boot_failure(worker, stage, fault)
+        self.fail_boot(worker, stage, fault)
 
-    def _boot_failure(self, worker: Worker, stage: str, fault: Fault) -> None:
-        plugin = self.plugin_of(worker)
-        self.kill(worker, "refused")
-        self.on_boot_failure(plugin, worker, stage, fault)
-
-    # -- talking
-
-    def ask(self, worker: Worker, method: str, params: list[Any]) -> None:
-        """Send a control request; one at a time per worker."""
-        worker.asked = method
-        self._desk.give(Ask(worker, method, params))
+    def fail_boot(self, worker: Worker, stage: str, fault: Fault, *, at_once: bool = False) -> None:
+        """It will never be ready, or not in time."""
+        if at_once:
+            self.kill_at_once(worker, "refused")
+        else:
+            self.kill(worker, "refused")
+        self.on_boot_failure(self.plugin_of(worker), worker, stage, fault)
 
     def replied(self, worker: Worker, method: str, fault: Fault | None, result: Any) -> None:
         """A control request was answered."""
-        if worker.asked == method:
-            worker.asked = ""
+        asked = self._talking.answered(worker, method)
+        if asked is None or worker.state in (WorkerState.KILLING, WorkerState.EXITED):
+            return
         if worker.state is WorkerState.STARTING:
             self._booted(worker, method, fault, result)
-            return
-        if method == "unload":
+        elif method == "unload":
             self._unloaded(worker)
-            return
-        worker.passed.add(method)
-        self.on_reply(self.plugin_of(worker), worker, method, fault, result)
+        else:
+            self.on_reply(self.plugin_of(worker), worker, asked.purpose, method, fault, result)
 
     def _booted(self, worker: Worker, method: str, fault: Fault | None, result: Any) -> None:
-        if fault is not None:
-            self._boot_failure(worker, method, fault)
-            return
-        if method == "hello" and not (isinstance(result, dict) and "methods" in result):
-            self._ask_load(worker, result)
-            return
         try:
-            worker.generation.loaded = read_loaded(result, worker.generation.spec.concurrency)
+            if fault is not None:
+                raise fault
+            if method == "hello" and not (isinstance(result, dict) and "methods" in result):
+                self._ask_load(worker, result)
+                return
+            loaded = read_loaded(result, worker.generation.spec.concurrency)
         except Fault as bad:
-            self._boot_failure(worker, method, bad)
+            self.fail_boot(worker, method, bad)
             return
-        worker.capabilities = worker.generation.loaded.capabilities
+        worker.generation.loaded = loaded
+        worker.generation.unlucky = 0
+        worker.capabilities = loaded.capabilities
         worker.turn("load")
+        self._talking.stop_clock(worker)
         self._end_start(worker)
         self._show(worker)
         self.on_ready(self.plugin_of(worker), worker)
 
-    def _ask_load(self, worker: Worker, result: Any) -> None:
-        if not isinstance(result, dict) or result.get("protocol") != 1:
-            fault = Fault.new(
-                Code.NO_COMMON_PROTOCOL, f"hello was answered with {result!r:.60}, not protocol 1"
+    def _ask_load(self, worker: Worker, answer: Any) -> None:
+        if not isinstance(answer, dict) or answer.get("protocol") != 1:
+            raise Fault.new(
+                Code.NO_COMMON_PROTOCOL, f"hello was answered with {answer!r:.60}, not protocol 1"
             )
-            self._boot_failure(worker, "hello", fault)
-            return
         generation = worker.generation
-        plugin = self.plugin_of(worker)
-        reason = "restart" if plugin.live is generation else generation.reason
+        is_restart = self.plugin_of(worker).live is generation
         options = {
-            "reason": reason,
+            "reason": "restart" if is_restart else generation.reason,
             "config": generation.spec.config,
             "concurrency": generation.spec.concurrency,
         }
-        self.ask(worker, "load", [options])
-
-    def settle_in(self, worker: Worker) -> None:
-        """It serves: nothing limits its start any more."""
-        if worker.timer is not None:
-            worker.timer.cancel()
-            worker.timer = None
-
-    def extend(self, worker: Worker, extra_s: float) -> None:
-        """A worker asks for more time for the request under way."""
-        timer = worker.timer
-        if timer is None or timer.callback is None or not worker.asked:
-            return
-        callback, args = timer.callback, timer.args
-        timer.cancel()
-        due = max(timer.when, self._desk.now) + extra_s
-        worker.timer = self._desk.timers.arm(due, callback, *args)
+        self._talking.ask(worker, "load", [options])
 
     # -- stopping
 
@@ -188,17 +188,16 @@ class Fleet:
         """Unload, end of input, then the kill ladder; for a worker that holds no job."""
         if worker.state is WorkerState.STARTING:
             self.kill(worker, cause)
-            return
-        if worker.state not in (WorkerState.READY, WorkerState.DRAINING):
-            return
-        self._go(worker, "stop", cause)
-        self.ask(worker, "unload", [{}])
-        worker.timer = self._desk.arm(UNLOAD_S, self._unloaded, worker)
+        elif worker.state in (WorkerState.READY, WorkerState.DRAINING):
+            self._go(worker, "stop", cause)
+            self._talking.drop_unsent(worker)
+            self._talking.ask(worker, "unload", [{}])
+            worker.timer = self._desk.arm(UNLOAD_S, self._unloaded, worker)
 
     def _unloaded(self, worker: Worker) -> None:
         if worker.state is not WorkerState.STOPPING:
             return
-        self.settle_in(worker)
+        self._talking.stop_timer(worker)
         self._desk.give(Tell(worker, "exit", []))
         self._desk.give(Close(worker))
         grace_s = worker.generation.spec.kill_grace_s
@@ -220,12 +219,16 @@ class Fleet:
         else:
             self._terminate(worker)
 
+    def kill_all(self, workers: Iterable[Worker], cause: str) -> None:
+        """Those that wait to be started first, or each kill would start one of them."""
+        for worker in sorted(workers, key=lambda worker: worker not in self._waiting):
+            self.kill(worker, cause)
+
     def _terminate(self, worker: Worker) -> None:
-        if worker.state is not WorkerState.KILLING:
-            return
-        self._desk.give(Signal(worker, "term"))
-        grace_s = worker.generation.spec.kill_grace_s
-        worker.timer = self._desk.arm(grace_s, self._kill_now, worker)
+        if worker.state is WorkerState.KILLING:
+            self._desk.give(Signal(worker, "term"))
+            grace_s = worker.generation.spec.kill_grace_s
+            worker.timer = self._desk.arm(grace_s, self._kill_now, worker)
 
     def _kill_now(self, worker: Worker) -> None:
         if worker.state is WorkerState.KILLING:
@@ -238,11 +241,13 @@ class Fleet:
             return
         if worker.state is not WorkerState.KILLING:
             self._go(worker, "kill", cause)
+        self._talking.stop_timer(worker)
         self._desk.give(Signal(worker, "kill"))
 
     def _go(self, worker: Worker, event: str, cause: str) -> None:
         """It leaves its slot; whoever replaces it may have that."""
-        self.settle_in(worker)
+        self._talking.stop_clock(worker)
+        self._talking.stop_timer(worker)
         worker.turn(event)
         worker.cause = worker.cause or cause
         generation = worker.generation
@@ -256,12 +261,12 @@ class Fleet:
         """Kill a worker that holds nothing but jobs that outlived their cancel or deadline."""
         if worker.overdue and worker.overdue.issuperset(worker.jobs):
             self.kill(worker, "cancel")
-            self.replace(worker)
+            self.fill(worker.generation)
 
     def force_kill(self, generation: Generation) -> int:
         """Kill the stragglers of a drain; return how many jobs they hold."""
         stragglers = [w for w in generation.workers.values() if w.jobs]
-        held = sum(len(w.jobs) for w in stragglers)
+        held = sum(not job.has_ended for w in stragglers for job in w.jobs.values())
         for worker in stragglers:
             self.kill(worker, "drain")
         return held
@@ -269,43 +274,27 @@ class Fleet:
     # -- dying
 
     def exited(self, worker: Worker, death: Fault) -> None:
-        """The process is reaped. Its jobs are still in `worker.jobs`."""
-        was_starting = worker.state is WorkerState.STARTING
+        """The process is reaped. Its jobs are still in `worker.jobs`, its requests in `asks`."""
+        was_booting = worker.state is WorkerState.STARTING
         stage = worker.asked or "boot"
-        self._leave(worker)
         plugin = self.plugin_of(worker)
-        if was_starting and not worker.cause:
+        self._leave(worker)
+        if was_booting:
             self.on_boot_failure(plugin, worker, stage, death)
         else:
             self.on_death(plugin, worker, death)
 
     def _leave(self, worker: Worker) -> None:
-        self.settle_in(worker)
+        self._talking.stop_timer(worker)
         worker.turn("exit")
         generation = worker.generation
         if generation.workers.get(worker.slot) is worker:
             del generation.workers[worker.slot]
         generation.leaving.discard(worker)
-        self.workers.pop(worker.id, None)
+        del self.workers[worker.id]
         self._end_start(worker)
         self._show(worker)
-
-    def replace(self, worker: Worker) -> None:
-        """Start another in its slot, if its generation serves and the slot is empty."""
-        generation = worker.generation
-        if self.plugin_of(worker).live is generation:
-            self.fill(generation)
-
-    def fill(self, generation: Generation) -> None:
-        """Start what is missing."""
-        plugin = self._desk.plugins.get(generation.spec.name)
-        if plugin is None or generation.restart is not Restart.RUNNING:
-            return
-        if (self._desk.is_stopping or plugin.is_closing) and not plugin.jobs:
-            return
-        for slot in range(generation.spec.workers):
-            if slot not in generation.workers:
-                self.spawn(generation, slot)
+        self.plugin_of(worker).forget_dead()
 
     def _show(self, worker: Worker) -> None:
         generation = worker.generation

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..protocol.errors import Fault
+from ..protocol.plugin_version import PluginVersion
 from .queue import JobQueue
 from .spec import PluginSpec
 from .states import GATE, JOB, RESTART, WORKER, Gate, JobState, Restart, WorkerState, advance
@@ -46,7 +48,7 @@ class Job:
         "state", "timeout_s", "timer", "worker",
     )  # fmt: skip
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the facts of a record
         self,
         job_id: str,
         plugin: str,
@@ -72,7 +74,7 @@ class Job:
         self.state = JobState.QUEUED
         self.attempts = 0
         self.errors = 0
-        self.deaths: list[int] | None = None  # generations whose workers died unexplained under it
+        self.deaths: tuple[int, ...] = ()  # generations whose workers died unexplained under it
         self.cancel_reason: str | None = None  # asked for while it runs
         self.item_seq = 0  # items already sent to the caller
         self.worker: Worker | None = None
@@ -96,12 +98,30 @@ class Job:
         return not JOB[self.state]
 
 
+@dataclass(slots=True)
+class Clock:
+    """What is left of a worker's `warm_timeout`, and of what it may ask for beyond it."""
+
+    left_s: float
+    extra_s: float = 0.0  # granted already
+    since: float | None = None  # it runs
+
+
+class Asked(NamedTuple):
+    """A control request to a worker, on whose behalf, and whether its clock runs meanwhile."""
+
+    method: str
+    params: list[Any]
+    purpose: object = None
+    is_timed: bool = False
+
+
 class Worker:
     """One process running one release."""
 
     __slots__ = (
-        "asked", "capabilities", "cause", "ended_jobs", "generation", "id", "jobs", "overdue",
-        "passed", "pid", "slot", "state", "timer",
+        "asks", "capabilities", "cause", "clock", "ended_jobs", "generation", "id", "jobs",
+        "overdue", "pid", "slot", "state", "timer",
     )  # fmt: skip
 
     def __init__(self, worker_id: str, generation: Generation, slot: int) -> None:
@@ -111,17 +131,26 @@ class Worker:
         self.state = WorkerState.STARTING
         self.pid = 0
         self.jobs: dict[str, Job] = {}  # what it has borrowed
-        self.asked = ""  # the control request under way
-        self.passed: set[str] = set()  # the control requests it has answered
+        self.asks: deque[Asked] = deque()  # control requests; the first is under way
         self.capabilities: frozenset[str] = frozenset()
         self.cause = ""  # why we end it: drain, cancel, stop, protocol, retire, …; "" = we do not
         self.overdue: set[str] = set()  # jobs that outlived kill_grace after cancel or deadline
         self.ended_jobs = 0
-        self.timer: Timer | None = None
+        self.clock = Clock(generation.spec.warm_timeout_s)
+        self.timer: Timer | None = None  # of the clock, or of the way out
 
     def turn(self, event: str) -> None:
         """Take one step of the worker's machine."""
         self.state = advance(WORKER, self.state, event)
+
+    @property
+    def asked(self) -> str:
+        """The control request under way, or ""."""
+        return self.asks[0].method if self.asks else ""
+
+    def can_take(self, limit: int) -> bool:
+        """May it be lent another job? Not while it must be killed once the others are done."""
+        return self.state is WorkerState.READY and len(self.jobs) < limit and not self.overdue
 
     @property
     def is_alive(self) -> bool:
@@ -145,6 +174,10 @@ class Loaded:
     state_format: str = ""
     state_accepts: tuple[str, ...] = ()
 
+    def is_pure(self, method: str) -> bool:
+        """May a job of this method be run twice?"""
+        return self.methods.get(method, (False, False))[0]
+
 
 class Generation:
     """The workers that one changeover brought up."""
@@ -157,6 +190,8 @@ class Generation:
         self.workers: dict[int, Worker] = {}  # by slot: the one that serves or will
         self.leaving: set[Worker] = set()  # being stopped or killed, not reaped yet
         self.restart = Restart.RUNNING
+        self.back_off: Timer | None = None  # when the next worker is started
+        self.unlucky = 0  # starts that failed by bad luck since the last that succeeded
         self.loaded = Loaded(concurrency=spec.concurrency)
         self.loaded_at = 0.0
         self.done = 0
@@ -197,6 +232,10 @@ class Counts:
     lost: int = 0
     rerun: int = 0
 
+    def count(self, state: JobState) -> None:
+        """One job has ended so."""
+        setattr(self, state.value, getattr(self, state.value) + 1)
+
 
 class Plugin:
     """A name that jobs are submitted to; owns the queue."""
@@ -233,6 +272,33 @@ class Plugin:
         """Take one step of the gate's machine."""
         self.gate = advance(GATE, self.gate, event)
 
+    def hold(self, now: float) -> None:
+        """A changeover holds the queue."""
+        self.turn_gate("hold")
+        self.holds_since = now
+
+    def release(self) -> None:
+        """No changeover holds it any more."""
+        self.holds_since = None
+        self.turn_gate("release")
+
+    def saw_content(self, digest: str) -> None:
+        """The source holds this now. *Bad* and *held* are said of a content until it changes."""
+        self.bad = {known: why for known, why in self.bad.items() if known == digest}
+        self.held &= {digest}
+
+    def forget_dead(self) -> None:
+        """Keep the generations that have a process, the one that serves and the one to come."""
+        kept = (self.live, self.change.new if self.change is not None else None)
+        for number, generation in list(self.generations.items()):
+            if not generation.is_alive and generation not in kept:
+                del self.generations[number]
+
+    @property
+    def has_others_alive(self) -> bool:
+        """Is a process alive of a generation that does not serve?"""
+        return any(g.is_alive for g in self.generations.values() if g is not self.live)
+
     @property
     def running(self) -> int:
         """Jobs that workers hold and whose callers still wait."""
@@ -261,3 +327,13 @@ class Plugin:
         if self.live is not None and self.live.restart is Restart.BACKOFF:
             return "backoff"
         return "live" if self.live is not None else "empty"
+
+
+def plugin_version(name: str, generation: Generation, loaded_at: datetime) -> PluginVersion:
+    """The seed's record of what a generation runs."""
+    return PluginVersion(
+        id=name,
+        version=generation.loaded.version,
+        hash=generation.release.hash,
+        loaded_at=loaded_at,
+    )

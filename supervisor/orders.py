@@ -8,8 +8,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 if TYPE_CHECKING:
+    from ..protocol.errors import Fault
     from .changeover import Changeover
     from .model import Job, Worker
+    from .states import Step
 
 
 class Stage(NamedTuple):
@@ -73,20 +75,29 @@ class Settle(NamedTuple):
 
 
 class Flushed(NamedTuple):
-    """What a filter still held came out before a cut: hand it to whoever is asking for it."""
+    """What a filter still held came out: hand it to whoever is asking for it.
+
+    One for every worker that a `flush` was asked of; with a fault it gave nothing.
+    """
 
     plugin: str
     values: bytes
+    fault: Fault | None = None
 
 
 class Phase(NamedTuple):
-    """A changeover entered a step."""
+    """A changeover entered a step; it may be further by the time this is read.
+
+    `left` is the step before (its name, the seconds it took, a detail), None at the beginning.
+    """
 
     change: Changeover
+    step: Step
+    left: tuple[str, float, str] | None = None
 
 
 class Ended(NamedTuple):
-    """A changeover came to its end (or, with `watch`, to the end of its drain)."""
+    """A changeover is drained and goes on under watch, or it has come to its end."""
 
     change: Changeover
 

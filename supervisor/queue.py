@@ -1,6 +1,7 @@
 """The plugin's queue: jobs in submission order; a job that comes back goes to its old place.
 
-An ended job is left where it lies and skipped when its turn comes, so that cancelling is O(1).
+An ended job is left where it lies and skipped when its turn comes, so that cancelling is O(1);
+when most of what lies here has ended, it is swept out, so that memory stays flat.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from .states import JobState
 
 if TYPE_CHECKING:
     from .model import Job
+
+SWEEP = 64  # ended jobs that may lie about, and then as many as those that wait
 
 
 class JobQueue:
@@ -41,31 +44,21 @@ class JobQueue:
         else:
             insort(jobs, job, key=lambda other: other.seq)
 
-    def forget(self, job: Job) -> None:
-        """Count off a job that ended while it waited."""
+    def forget(self) -> None:
+        """Count off a job that has just ended while it waited."""
         self._waiting -= 1
-        if not self._waiting:
-            self._jobs.clear()
+        ended = len(self._jobs) - self._waiting
+        if ended > SWEEP and ended > self._waiting:
+            self._jobs = deque(self)
 
-    def take(self, fits: Callable[[Job], bool]) -> Job | None:
-        """Remove and return the oldest job that has no key or that `fits`, or None."""
+    def take(self, fits: Callable[[str], bool]) -> Job | None:
+        """Remove and return the oldest job that has no key, or one that `fits`, or None."""
         jobs = self._jobs
-        while jobs:
-            job = jobs[0]
-            if job.state is not JobState.QUEUED:
-                jobs.popleft()
-            elif job.key is None or fits(job):
-                jobs.popleft()
-                self._waiting -= 1
-                return job
-            else:
-                return self._take_behind(fits)
-        return None
-
-    def _take_behind(self, fits: Callable[[Job], bool]) -> Job | None:
-        for index, job in enumerate(self._jobs):
-            if job.state is JobState.QUEUED and (job.key is None or fits(job)):
-                del self._jobs[index]
+        while jobs and jobs[0].state is not JobState.QUEUED:
+            jobs.popleft()
+        for index, job in enumerate(jobs):
+            if job.state is JobState.QUEUED and (job.key is None or fits(job.key)):
+                del jobs[index]
                 self._waiting -= 1
                 return job
         return None

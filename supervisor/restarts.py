@@ -1,4 +1,4 @@
-"""What follows an unexplained death: a new worker at once, later, or never.
+"""What follows a death of the generation that serves: a new worker at once, later, or never.
 
 Counted per digest, so that a crash loop follows its content through restarts and changeovers.
 """
@@ -6,50 +6,56 @@ Counted per digest, so that a crash loop follows its content through restarts an
 from __future__ import annotations
 
 from ..protocol.errors import Fault
-from .changes import Changes
+from .changes import back_off_s
 from .desk import Desk
 from .fleet import Fleet
 from .model import Generation, Job, Plugin, Worker
-from .routing import Routing
+from .outcomes import Outcomes
+from .rollbacks import Rollbacks
+from .routing import unavailable
 from .states import Restart
 
 
 class Restarts:
     """The restart policy of the generations that serve."""
 
-    def __init__(self, desk: Desk, routing: Routing, fleet: Fleet, changes: Changes) -> None:
+    def __init__(self, desk: Desk, outcomes: Outcomes, fleet: Fleet, rollbacks: Rollbacks) -> None:
         self._desk = desk
-        self._routing = routing
+        self._outcomes = outcomes
         self._fleet = fleet
-        self._changes = changes
+        self._rollbacks = rollbacks
 
     def saw_death(self, plugin: Plugin, worker: Worker, death: Fault, jobs: list[Job]) -> None:
         """Count it, and let the watch judge it, before its jobs are judged."""
         digest = worker.generation.release.digest
-        window_s = plugin.spec.crash_loop_window_s
-        times = plugin.deaths.setdefault(digest, [])
-        times[:] = [t for t in times if self._desk.now - t < window_s]
-        times.append(self._desk.now)
+        plugin.deaths[digest] = [*self._recent_deaths(plugin, digest), self._desk.now]
+        deaths = len(plugin.deaths[digest])
+        self._say_death(plugin, worker, death, jobs, deaths)
         watch = plugin.watch
-        if watch is not None and watch.generation is worker.generation:
-            held = [job for job in jobs if not job.has_ended]
-            cause = watch.saw_death(held, death.message)
-            looping = len(times) >= plugin.spec.crash_loop_count
-            if cause or looping:
-                self._changes.roll_back(plugin, cause or f"{len(times)} deaths: {death.message}")
-        self._say_death(plugin, worker, death, jobs, len(times))
+        if watch is None or watch.generation is not worker.generation:
+            return
+        cause = watch.saw_death([job for job in jobs if not job.has_ended], death.message)
+        if not cause and deaths > plugin.spec.crash_loop_count:
+            cause = f"{deaths} workers died: {death.message}"
+        if cause:
+            self._rollbacks.roll_back(plugin, cause)
+
+    def _recent_deaths(self, plugin: Plugin, digest: str) -> list[float]:
+        since = self._desk.now - plugin.spec.crash_loop_window_s
+        return [when for when in plugin.deaths.get(digest, ()) if when > since]
 
     def _say_death(
         self, plugin: Plugin, worker: Worker, death: Fault, jobs: list[Job], count: int
     ) -> None:
-        methods = worker.generation.loaded.methods
-        again = [j for j in jobs if j.idempotent or methods.get(j.method, (False,))[0]]
-        lost = len(jobs) - len(again)
-        of = f", job {jobs[0].id}" if jobs else ""
+        loaded = worker.generation.loaded
+        waited_for = [job for job in jobs if not job.has_ended and job.cancel_reason is None]
+        again = sum(job.idempotent or loaded.is_pure(job.method) for job in waited_for)
+        of = f", job {waited_for[0].id}" if waited_for else ""
         self._desk.narrate(
             "warning",
             plugin.name,
-            f"worker {worker.pid} {death.message}{of}\n  {len(again)} re-run, {lost} lost; "
+            f"worker {worker.pid} {death.message}{of}\n"
+            f"  {again} re-run, {len(waited_for) - again} lost; "
             f"restart {count} of {plugin.spec.crash_loop_count}",
         )
 
@@ -57,17 +63,24 @@ class Restarts:
         """Its jobs are back in the queue: start another worker, if this generation still serves."""
         if plugin.live is not generation or generation.restart is Restart.FAILED:
             return
-        deaths = len(plugin.deaths.get(generation.release.digest, ()))
-        if deaths >= plugin.spec.crash_loop_count:
+        deaths = len(self._recent_deaths(plugin, generation.release.digest))
+        is_going_back = plugin.change is not None and plugin.change.undoes is not None
+        if is_going_back:
+            return
+        if deaths > plugin.spec.crash_loop_count:
             self._fail(plugin, generation, deaths)
-        elif deaths <= 1 and generation.restart is Restart.RUNNING:
+        elif deaths <= 1 and not generation.unlucky and generation.restart is Restart.RUNNING:
             self._fleet.fill(generation)
         else:
-            generation.turn("back_off")
-            low_s, high_s = plugin.spec.restart_min_s, plugin.spec.restart_max_s
-            delay_s = min(high_s, low_s * 2 ** max(0, deaths - 2)) * (0.5 + self._desk.jitter() / 2)
-            self._desk.arm(delay_s, self._restart, plugin, generation)
-            self._desk.show_plugin(plugin)
+            self._back_off(plugin, generation, max(0, deaths - 2) + generation.unlucky)
+
+    def _back_off(self, plugin: Plugin, generation: Generation, times: int) -> None:
+        generation.turn("back_off")
+        if generation.back_off is not None:
+            generation.back_off.cancel()
+        delay_s = back_off_s(plugin.spec, times) * (0.5 + self._desk.jitter() / 2)
+        generation.back_off = self._desk.arm(delay_s, self._restart, plugin, generation)
+        self._desk.show_plugin(plugin)
 
     def _restart(self, plugin: Plugin, generation: Generation) -> None:
         if plugin.live is generation and generation.restart is Restart.BACKOFF:
@@ -79,10 +92,9 @@ class Restarts:
         generation.turn("fail")
         window_s = plugin.spec.crash_loop_window_s
         plugin.failure = f"{deaths} workers died within {window_s:g} s"
-        self._routing.refuse_all(plugin, self._changes.unavailable(plugin))
+        self._outcomes.refuse_waiting(plugin, unavailable(plugin))
         for worker in list(generation.workers.values()):
-            if not worker.jobs:
-                self._fleet.stop(worker, "retire")
+            self.retire_if_failed(worker)
         self._desk.narrate(
             "error",
             plugin.name,
@@ -90,3 +102,8 @@ class Restarts:
             f"changeover reload {plugin.name}",
         )
         self._desk.show_plugin(plugin)
+
+    def retire_if_failed(self, worker: Worker) -> None:
+        """A worker of a failed generation finishes what it has and leaves."""
+        if worker.generation.restart is Restart.FAILED and not worker.jobs:
+            self._fleet.stop(worker, "retire")

@@ -1,7 +1,6 @@
-"""Jobs: accept, dispatch, cancel, settle, take back. The hot path of the core.
+"""Jobs between callers, the queue and the workers. The hot path of the core.
 
-The queue belongs to the plugin; a worker only borrows jobs. Whatever ends a job ends it here,
-through `_settle`, and the job's own table makes sure that it happens once.
+The queue belongs to the plugin; a worker only borrows jobs. How jobs end is in `outcomes.py`.
 """
 
 from __future__ import annotations
@@ -10,10 +9,12 @@ from collections.abc import Callable
 from zlib import crc32
 
 from ..protocol.errors import Code, Fault
+from .cancelling import Cancelling
 from .desk import Desk
-from .model import Job, Plugin, Worker
-from .orders import Admit, Dispatch, Settle, Tell
-from .states import Gate, JobState, WorkerState
+from .model import Generation, Job, Plugin, Worker
+from .orders import Admit, Dispatch
+from .outcomes import Outcomes
+from .states import Gate, Restart
 
 CANCELLED_CODES = (Code.CANCELLED, Code.DEADLINE)
 PLUGIN_CODES = 10000
@@ -24,33 +25,44 @@ def is_plugin_error(fault: Fault) -> bool:
     return fault.code in (Code.JOB_FAILED, Code.RESULT_INVALID) or fault.code >= PLUGIN_CODES
 
 
-class Routing:
-    """Moves jobs between callers, queues and workers."""
+def unavailable(plugin: Plugin) -> Fault:
+    """What callers of a failed plugin are told."""
+    reason = plugin.failure or "crash loop"
+    return Fault.new(
+        Code.UNAVAILABLE, f"{plugin.name} has failed: {reason}", plugin=plugin.name, reason="failed"
+    )
 
-    def __init__(self, desk: Desk) -> None:
+
+class Routing:
+    """Accepts jobs, lends them to workers, takes them back."""
+
+    def __init__(self, desk: Desk, outcomes: Outcomes, cancelling: Cancelling) -> None:
         self._desk = desk
-        self.jobs: dict[str, Job] = {}  # every job that has not ended, by id
-        # Set by the core: what the fleet and the changes want to know.
+        self._outcomes = outcomes
+        self._cancelling = cancelling
+        outcomes.on_room = self.dispatch
+        # Set by the core: a worker has given a job back.
         self.on_end: Callable[[Plugin, Worker, Job, Fault | None], None] = lambda *_: None
-        self.on_overdue: Callable[[Worker], None] = lambda _: None
+
+    # -- accepting
 
     def submit(self, plugin: Plugin, job: Job, *, block_s: float | None = None) -> bool:
         """Accept a job, or let it wait for room in the queue; True if it was accepted now.
 
         Raises Fault STOPPING, UNAVAILABLE, BUSY or CONFLICT: then it never was a job.
         """
-        if job.id in self.jobs:
+        jobs = self._outcomes.jobs
+        if job.id in jobs:
             raise Fault.new(Code.CONFLICT, f"job {job.id} is under way", job=job.id)
-        self._check_open(plugin, job)
+        self._check_open(plugin)
         if job.timeout_s is None:
             job.timeout_s = plugin.spec.timeout_s
         job.queued_at = self._desk.now
         has_room = len(plugin.queue) < plugin.spec.queue and not plugin.lobby
-        if not has_room and not self._may_wait(plugin, block_s):
-            raise self._busy(plugin)
-        self.jobs[job.id] = plugin.jobs[job.id] = job
-        if job.timeout_s is not None:
-            job.timer = self._desk.arm(job.timeout_s, self._deadline, plugin, job)
+        if not has_room and not _may_wait(plugin, block_s):
+            raise _busy(plugin)
+        jobs[job.id] = plugin.jobs[job.id] = job
+        self._cancelling.arm(plugin, job)
         if has_room:
             self._accept(plugin, job)
             self.dispatch(plugin)
@@ -60,20 +72,19 @@ class Routing:
                 self._desk.arm(block_s, self._turn_away, plugin, job)
         return has_room
 
-    def _check_open(self, plugin: Plugin, job: Job) -> None:
+    def _check_open(self, plugin: Plugin) -> None:
         state = plugin.state
-        if self._desk.is_stopping or state == "closed":
+        if self._desk.is_stopping:
             raise Fault.new(Code.STOPPING, "the supervisor is stopping", plugin=plugin.name)
+        if state == "closed":
+            raise Fault.new(Code.STOPPING, f"{plugin.name} is being removed", plugin=plugin.name)
         if state == "failed":
-            reason = plugin.failure or "crash loop"
-            raise Fault.new(
-                Code.UNAVAILABLE, f"{plugin.name} has failed: {reason}", plugin=plugin.name
-            )
+            raise unavailable(plugin)
         if plugin.gate is Gate.SHUT and plugin.rejects:
             raise Fault.new(
                 Code.UNAVAILABLE, f"{plugin.name} is paused", plugin=plugin.name, reason="paused"
             )
-        if plugin.holds_since is not None and plugin.gate is Gate.HELD:
+        if plugin.gate is Gate.HELD and plugin.holds_since is not None:
             held_s = self._desk.now - plugin.holds_since
             if held_s > plugin.spec.hold_timeout_s:
                 raise Fault.new(
@@ -83,22 +94,10 @@ class Routing:
                     reason="holding",
                 )
 
-    def _may_wait(self, plugin: Plugin, block_s: float | None) -> bool:
-        return plugin.spec.full == "block" if block_s is None else block_s > 0
-
-    def _busy(self, plugin: Plugin) -> Fault:
-        return Fault.new(
-            Code.BUSY,
-            f"the queue of {plugin.name} is full ({plugin.spec.queue} waiting)",
-            plugin=plugin.name,
-            retry_after_ms=100,
-        )
-
     def _turn_away(self, plugin: Plugin, job: Job) -> None:
         """Its `block_ms` is over and there was no room: it was never accepted."""
         if job in plugin.lobby:
-            plugin.lobby.remove(job)
-            self._end(plugin, job, "fail", self._busy(plugin))
+            self._outcomes.failed(plugin, job, _busy(plugin))
 
     def _accept(self, plugin: Plugin, job: Job) -> None:
         plugin.last_seq += 1
@@ -106,41 +105,43 @@ class Routing:
         plugin.counts.accepted += 1
         plugin.queue.put(job)
 
-    def _admit(self, plugin: Plugin) -> None:
-        """Let the lobby into the queue as far as there is room."""
-        while plugin.lobby and len(plugin.queue) < plugin.spec.queue:
+    def _admit(self, plugin: Plugin) -> bool:
+        """Let the lobby into the queue as far as there is room; was there any?"""
+        room = plugin.spec.queue - len(plugin.queue)
+        for _ in range(min(room, len(plugin.lobby))):
             job = plugin.lobby.popleft()
             self._accept(plugin, job)
             self._desk.give(Admit(job))
+        return room > 0
+
+    # -- lending
 
     def dispatch(self, plugin: Plugin) -> None:
         """Lend the oldest jobs to whoever has room, the least busy first."""
+        self._lend_all(plugin)
+        while plugin.lobby and self._admit(plugin):
+            self._lend_all(plugin)
+
+    def _lend_all(self, plugin: Plugin) -> None:
         live = plugin.live
-        if live is None or plugin.gate is not Gate.OPEN:
+        if live is None or plugin.gate is not Gate.OPEN or not plugin.queue:
+            return
+        if live.restart is Restart.FAILED:
+            self._outcomes.refuse_waiting(plugin, unavailable(plugin))
             return
         limit = live.loaded.concurrency
-        moved = True
-        while moved and plugin.queue:
-            moved = False
-            workers = [w for w in live.ready() if len(w.jobs) < limit]
-            for worker in sorted(workers, key=lambda w: len(w.jobs)):
-                moved = self._lend(plugin, worker) or moved
-        if plugin.lobby:
-            self._admit_and_dispatch(plugin)
+        free = [worker for worker in live.workers.values() if worker.can_take(limit)]
+        while free and plugin.queue:
+            worker = free[0] if len(free) == 1 else min(free, key=_load)
+            if not self._lend(plugin, live, worker) or len(worker.jobs) >= limit:
+                free.remove(worker)
 
-    def _admit_and_dispatch(self, plugin: Plugin) -> None:
-        before = plugin.last_seq
-        self._admit(plugin)
-        if plugin.last_seq != before:
-            self.dispatch(plugin)
+    def _lend(self, plugin: Plugin, live: Generation, worker: Worker) -> bool:
+        """Give a worker the oldest job that it may have; False if there is none."""
+        slots, busy = live.spec.workers, plugin.busy_keys
 
-    def _lend(self, plugin: Plugin, worker: Worker) -> bool:
-        """Give one job to a worker that has room."""
-        slots = worker.generation.spec.workers
-
-        def fits(job: Job) -> bool:
-            key = job.key or ""
-            return key not in plugin.busy_keys and crc32(key.encode()) % slots == worker.slot
+        def fits(key: str) -> bool:
+            return key not in busy and crc32(key.encode()) % slots == worker.slot
 
         job = plugin.queue.take(fits)
         if job is None:
@@ -148,15 +149,17 @@ class Routing:
         job.turn("dispatch")
         job.attempts += 1
         job.worker = worker
-        job.generation = worker.generation.number
-        job.release = worker.generation.release
+        job.generation = live.number
+        job.release = live.release
         job.started_at = self._desk.now
         job.queued_s += job.started_at - job.queued_at
         worker.jobs[job.id] = job
         if job.key is not None:
-            plugin.busy_keys.add(job.key)
+            busy.add(job.key)
         self._desk.give(Dispatch(worker, job))
         return True
+
+    # -- taking back
 
     def answered(
         self, plugin: Plugin, worker: Worker, job_id: str, fault: Fault | None, result: bytes
@@ -170,10 +173,8 @@ class Routing:
             job.ran_s += self._desk.now - job.started_at
             self._judge_answer(plugin, job, fault, result)
         self.on_end(plugin, worker, job, fault)
-        if plugin.gate is Gate.OPEN and worker.state is WorkerState.READY and plugin.queue:
+        if plugin.queue or plugin.lobby:
             self.dispatch(plugin)
-        elif plugin.lobby:
-            self._admit_and_dispatch(plugin)
         return True
 
     def _return(self, plugin: Plugin, worker: Worker, job: Job) -> None:
@@ -183,16 +184,16 @@ class Routing:
             plugin.busy_keys.discard(job.key)
 
     def _judge_answer(self, plugin: Plugin, job: Job, fault: Fault | None, result: bytes) -> None:
+        is_wanted = job.cancel_reason is None
         if fault is None:
-            job.result = result
-            self._end(plugin, job, "finish", None)
-        elif job.cancel_reason is not None and fault.code in CANCELLED_CODES:
-            self._end_cancelled(plugin, job, "maybe")
-        elif is_plugin_error(fault) and job.errors < plugin.spec.retries:
+            self._outcomes.done(plugin, job, result)
+        elif not is_wanted and fault.code in CANCELLED_CODES:
+            self._outcomes.cancelled(plugin, job)
+        elif is_wanted and is_plugin_error(fault) and job.errors < plugin.spec.retries:
             job.errors += 1
             self._requeue(plugin, job)
         else:
-            self._end(plugin, job, "fail", fault)
+            self._outcomes.failed(plugin, job, fault)
 
     def _requeue(self, plugin: Plugin, job: Job) -> None:
         job.turn("requeue")
@@ -200,55 +201,6 @@ class Routing:
         job.queued_at = self._desk.now
         plugin.counts.rerun += 1
         plugin.queue.put(job)
-
-    def cancel(self, plugin: Plugin, job: Job, reason: str) -> None:
-        """End a job because its caller wants it (client, disconnected) or it is late (timeout, late).
-
-        Queued: at once. Running: a worker that can cancel is asked, and its answer is the
-        outcome; from one that cannot the caller gets `maybe` at once. Either way the worker has
-        `kill_grace` to answer; then it is killed as soon as it runs no other job.
-        """
-        if job.has_ended or job.cancel_reason is not None:
-            return
-        job.cancel_reason = reason
-        if job.state is JobState.QUEUED:
-            self._end_cancelled(plugin, job, "no" if job.attempts == 0 else "maybe")
-            return
-        worker = job.worker
-        assert worker is not None
-        can_cancel = "cancel" in worker.capabilities
-        if can_cancel:
-            self._desk.give(Tell(worker, "cancel", [job.id, reason]))
-        if not can_cancel or reason == "late":
-            self._end_cancelled(plugin, job, "maybe")
-        self._desk.arm(plugin.spec.kill_grace_s, self._outlived, plugin, worker, job)
-
-    def _deadline(self, plugin: Plugin, job: Job) -> None:
-        self.cancel(plugin, job, "timeout")
-
-    def _outlived(self, plugin: Plugin, worker: Worker, job: Job) -> None:
-        """`kill_grace` after the cancel: the job is overdue if the worker still holds it."""
-        if worker.jobs.get(job.id) is not job:
-            return
-        if not job.has_ended:
-            self._end_cancelled(plugin, job, "maybe")
-        worker.overdue.add(job.id)
-        self.on_overdue(worker)
-
-    def _end_cancelled(self, plugin: Plugin, job: Job, executed: str) -> None:
-        reason = job.cancel_reason or "client"
-        if reason in ("timeout", "late"):
-            limit = f" of {job.timeout_s:g} s" if reason == "timeout" and job.timeout_s else ""
-            fault = Fault.new(
-                Code.DEADLINE, f"not done within its deadline{limit}", executed=executed,
-                reason=reason,
-            )  # fmt: skip
-            self._end(plugin, job, "fail", fault)
-        else:
-            fault = Fault.new(
-                Code.CANCELLED, f"cancelled ({reason})", executed=executed, reason=reason
-            )
-            self._end(plugin, job, "cancel", fault)
 
     def take_back(self, plugin: Plugin, worker: Worker, death: Fault, *, unexplained: bool) -> None:
         """A worker is gone: what it had borrowed goes back to its place, or its caller is told.
@@ -261,75 +213,52 @@ class Routing:
             self._return(plugin, worker, job)
             if not job.has_ended:
                 job.ran_s += self._desk.now - job.started_at
-                self._judge_death(plugin, job, death, unexplained=unexplained)
+                if unexplained:
+                    job.deaths = (*job.deaths, worker.generation.number)
+                self._judge_death(plugin, worker, job, death)
         self.dispatch(plugin)
 
-    def _judge_death(self, plugin: Plugin, job: Job, death: Fault, *, unexplained: bool) -> None:
-        worker = job.worker
-        assert worker is not None
-        if unexplained:
-            job.deaths = [*(job.deaths or ()), worker.generation.number]
-        counted = [n for n in job.deaths or () if n not in plugin.rolled_back]
-        pure, _ = worker.generation.loaded.methods.get(job.method, (False, False))
+    def _judge_death(self, plugin: Plugin, worker: Worker, job: Job, death: Fault) -> None:
+        counted = sum(number not in plugin.rolled_back for number in job.deaths)
+        may_run_again = job.idempotent or worker.generation.loaded.is_pure(job.method)
         if job.cancel_reason is not None:
-            self._end_cancelled(plugin, job, "maybe")
-        elif not (pure or job.idempotent):
-            self._end(plugin, job, "lose", self._lost(death, retryable=False))
-        elif len(counted) >= plugin.spec.poison:
-            self._forgive_release(plugin, worker.generation.release.digest, len(counted))
-            poisoned = Fault.new(
-                Code.POISONED,
-                f"this job ended {len(counted)} workers of {plugin.name}; it is not run again",
-                **{k: v for k, v in death.data.items() if k not in ("retryable", "executed")},
-            )
-            self._end(plugin, job, "lose", poisoned)
+            self._outcomes.cancelled(plugin, job)
+        elif worker.cause == "stop" or not may_run_again:
+            lost = {**death.data, "retryable": may_run_again}
+            self._outcomes.failed(plugin, job, Fault(death.code, death.message, lost))
+        elif counted >= plugin.spec.poison:
+            self._forgive_release(plugin, worker.generation.release.digest, counted)
+            self._outcomes.failed(plugin, job, _poisoned(plugin, death, counted))
         else:
             self._requeue(plugin, job)
-
-    def _lost(self, death: Fault, *, retryable: bool) -> Fault:
-        return Fault(death.code, death.message, {**death.data, "retryable": retryable})
 
     def _forgive_release(self, plugin: Plugin, digest: str, deaths: int) -> None:
         """A poison job is to blame for its deaths, so the release is not."""
         times = plugin.deaths.get(digest, [])
         del times[max(0, len(times) - deaths) :]
 
-    def refuse_all(self, plugin: Plugin, fault: Fault) -> None:
-        """End everything that waits: nobody will run it."""
-        for job in [*plugin.lobby, *plugin.queue]:
-            self._end(plugin, job, "fail", fault)
 
-    def _end(self, plugin: Plugin, job: Job, event: str, fault: Fault | None) -> None:
-        """The one place where a job ends."""
-        was_queued = job.state is JobState.QUEUED
-        job.turn(event)
-        if was_queued:
-            self._leave_queue(plugin, job)
-        if job.timer is not None:
-            job.timer.cancel()
-            job.timer = None
-        if fault is not None:
-            job.fault = self._about(plugin, job, fault)
-        del self.jobs[job.id]
-        del plugin.jobs[job.id]
-        if job.seq:
-            counts = plugin.counts
-            setattr(counts, job.state.value, getattr(counts, job.state.value) + 1)
-        self._desk.give(Settle(job))
+def _load(worker: Worker) -> int:
+    return len(worker.jobs)
 
-    def _leave_queue(self, plugin: Plugin, job: Job) -> None:
-        if job.seq:
-            plugin.queue.forget(job)
-            job.queued_s += self._desk.now - job.queued_at
-        elif job in plugin.lobby:
-            plugin.lobby.remove(job)
-        if plugin.lobby:
-            self._admit_and_dispatch(plugin)
 
-    def _about(self, plugin: Plugin, job: Job, fault: Fault) -> Fault:
-        """The same fault with what the supervisor knows of the job."""
-        known = {"job": job.id, "plugin": plugin.name, "attempt": job.attempts}
-        if job.release is not None:
-            known["release"] = job.release.number
-            known["generation"] = job.generation
-        return Fault(fault.code, fault.message, {**fault.data, **known})
+def _may_wait(plugin: Plugin, block_s: float | None) -> bool:
+    return plugin.spec.full == "block" if block_s is None else block_s > 0
+
+
+def _busy(plugin: Plugin) -> Fault:
+    return Fault.new(
+        Code.BUSY,
+        f"the queue of {plugin.name} is full ({plugin.spec.queue} waiting)",
+        plugin=plugin.name,
+        retry_after_ms=100,
+    )
+
+
+def _poisoned(plugin: Plugin, death: Fault, deaths: int) -> Fault:
+    how = {key: death.data[key] for key in death.data.keys() - {"retryable", "executed"}}
+    return Fault.new(
+        Code.POISONED,
+        f"this job ended {deaths} workers of {plugin.name}; it is not run again",
+        **how,
+    )

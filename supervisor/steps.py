@@ -1,66 +1,53 @@
 """What each step of a changeover does, and how it is undone.
 
 A step's function is called again after every fact until it returns True; it must do its work
-once and otherwise only look. Before the cut nothing here touches what serves, but for HOLD
-(the queue waits) and, in stop-first, STOP.
+once and otherwise only look. Before the cut nothing here touches what serves. The steps that
+hold the queue are in `holding.py`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..protocol.errors import Code, Fault
-from ..protocol.plugin_version import PluginVersion
 from .changeover import Changeover
+from .cut import Cut
 from .desk import Desk
 from .fleet import Fleet
-from .graceful import GracefulReload
-from .model import Generation, Plugin, Worker
-from .orders import Flushed, Record
+from .holding import Holding
+from .model import Generation, Plugin, Worker, plugin_version
 from .routing import Routing
-from .states import PLANS, Gate, Step, WorkerState
-from .watch import Watch
+from .states import PLANS, Step, WorkerState
+from .talking import Talking
 
-if TYPE_CHECKING:
-    from .changes import Changes
-
-
-class _Stragglers:
-    """The old workers as the drain sees them."""
-
-    def __init__(self, old: Generation, kill: Callable[[], int]) -> None:
-        self._old = old
-        self._kill = kill
-
-    @property
-    def borrowed(self) -> int:
-        return self._old.borrowed
-
-    def force_kill(self) -> int:
-        return self._kill()
+Refuse = Callable[..., None]
 
 
 class Steps:
     """The work of the steps."""
 
-    def __init__(self, desk: Desk, routing: Routing, fleet: Fleet, changes: Changes) -> None:
+    def __init__(
+        self, desk: Desk, routing: Routing, fleet: Fleet, talking: Talking, holding: Holding,
+        cut: Cut,
+    ) -> None:  # fmt: skip
         self._desk = desk
         self._routing = routing
         self._fleet = fleet
-        self._changes = changes
+        self._talking = talking
+        self._holding = holding
+        self._cut = cut
+        self.on_refused: Refuse = lambda *_, **__: None  # set by the core
         self._work: dict[Step, Callable[[Plugin, Changeover], bool]] = {
-            Step.STAGE: lambda plugin, change: False,  # the shell is at it
             Step.WARM: self._warm,
             Step.CHECK: self._check,
-            Step.HOLD: self._hold,
-            Step.DRAIN: self._drain,
-            Step.EXPORT: self._export,
+            Step.HOLD: holding.hold,
+            Step.DRAIN: holding.drain,
+            Step.EXPORT: holding.export,
+            Step.STOP: holding.stop,
             Step.ADOPT: self._adopt,
-            Step.STOP: self._stop,
-            Step.CUT: self._cut,
-            Step.PARK: self._park,
+            Step.CUT: cut.cut,
+            Step.PARK: cut.park,
         }
 
     def is_done(self, plugin: Plugin, change: Changeover) -> bool:
@@ -73,26 +60,28 @@ class Steps:
         if old is None or not old.workers:
             return "overlap"
         if swap == "auto":
-            stateful = "state" in old.loaded.capabilities or old.loaded.frames == "ordered"
-            swap = "handoff" if stateful else "overlap"
-        if swap == "handoff" and max(change.spec.workers, old.spec.workers) > 1:
-            self._desk.narrate(
-                "warning",
-                plugin.name,
-                "handoff needs workers = 1: the workers overlap and the state is not handed over",
-            )
-            return "overlap"
-        return swap
+            is_stateful = "state" in old.loaded.capabilities or old.loaded.frames == "ordered"
+            swap = "handoff" if is_stateful else "overlap"
+        if swap != "handoff":
+            return swap
+        if change.undoes is not None:
+            text = "the state since the changeover is lost: it is that of a bad release"
+        elif max(change.spec.workers, old.spec.workers) > 1:
+            text = "handoff needs workers = 1: they overlap, and the state is not handed over"
+        else:
+            return swap
+        self._desk.narrate("warning", plugin.name, text)
+        return "overlap"
 
-    # -- WARM, CHECK, ADOPT
+    # -- WARM
 
     def find_warm(self, plugin: Plugin, change: Changeover) -> Generation | None:
         """A parked or draining generation that runs the wanted release already."""
-        if change.target is None or change.force:
+        if change.target is None:
             return None
         for generation in plugin.generations.values():
-            fit = generation.release.digest == change.target.digest
-            if fit and generation is not plugin.live and _reusable(generation):
+            is_wanted = generation.release.digest == change.target.digest
+            if is_wanted and generation is not plugin.live and _has_reusable(generation):
                 return generation
         return None
 
@@ -103,23 +92,19 @@ class Steps:
                 self._reanimate(plugin, change, warm)
             elif self._has_room(plugin):
                 self._spawn_all(plugin, change)
-            else:
-                return False
-        new = change.new
-        assert new is not None
-        return len(new.ready()) >= (1 if change.is_warm else change.spec.workers)
+        return _has_enough(change)
 
     def _has_room(self, plugin: Plugin) -> bool:
         """At most two generations are alive; a parked one is retired to make room."""
         watch = plugin.watch
         if watch is not None and watch.change.parked is not None:
-            self.retire_parked(plugin, watch.change)
-        others = [g for g in plugin.generations.values() if g is not plugin.live]
-        return not any(g.is_alive for g in others)
+            self._cut.retire_parked(watch.change)
+        return not plugin.has_others_alive
 
     def _spawn_all(self, plugin: Plugin, change: Changeover) -> None:
         assert change.release is not None
-        new = Generation(change.number, change.release, change.spec, _load_reason(change))
+        reason = "start" if change.old is None else "change"
+        new = Generation(change.number, change.release, change.spec, reason)
         change.new = plugin.generations[change.number] = new
         for slot in range(change.spec.workers):
             self._fleet.spawn(new, slot)
@@ -128,301 +113,96 @@ class Steps:
         """The parked workers serve again, under the new changeover's number."""
         new = Generation(change.number, warm.release, warm.spec, "change")
         new.loaded = warm.loaded
-        for slot, worker in list(warm.workers.items()):
+        new.leaving, warm.leaving = warm.leaving, set()
+        new.workers, warm.workers = warm.workers, {}
+        for worker in (*new.workers.values(), *new.leaving):
+            worker.generation = new
+        for worker in new.workers.values():
             if worker.state is WorkerState.DRAINING:
                 worker.turn("return")
-            if worker.state is WorkerState.READY:
-                del warm.workers[slot]
-                new.workers[slot] = worker
-                worker.generation = new
-                worker.passed -= {"adopt", "flush", "export_state"}
+            change.warm.add(worker.id)
         change.new = plugin.generations[change.number] = new
-        change.is_warm = True
         change.spec = warm.spec
+        plugin.forget_dead()
+
+    # -- CHECK, ADOPT
 
     def _check(self, _plugin: Plugin, change: Changeover) -> bool:
-        return change.is_warm or self._ask_all(change, "check", lambda: {})
+        asked = [w for w in _new_workers(change) if "check" in w.capabilities]
+        return self._ask_all(change, asked, "check", {}) and _has_enough(change)
 
     def _adopt(self, plugin: Plugin, change: Changeover) -> bool:
         old = change.old
-        if old is None or (change.is_warm and change.state is None):
+        if not self._check(plugin, change):  # a worker that bad luck took was replaced meanwhile
+            return False
+        if old is None:
             return True
-        version = _plugin_version(self._desk, plugin.name, old).wire()
-        return self._ask_all(
-            change, "adopt", lambda: {"old_version": version, "state": change.state}
-        )
+        asked = _new_workers(change, is_warm_too=change.state is not None)
+        version = plugin_version(plugin.name, old, self._desk.wall(old.loaded_at)).wire()
+        options = {"old_version": version, "state": change.state}
+        return self._ask_all(change, asked, "adopt", options)
 
     def _ask_all(
-        self, change: Changeover, method: str, options: Callable[[], dict[str, Any]]
+        self, change: Changeover, workers: list[Worker], method: str, options: dict[str, Any]
     ) -> bool:
-        assert change.new is not None
-        done = True
-        for worker in change.new.ready():
-            if method in worker.passed or (
-                method == "check" and "check" not in worker.capabilities
-            ):
-                continue
-            done = False
-            if not worker.asked:
-                self._fleet.ask(worker, method, [options()])
-        return done and len(change.new.ready()) >= (1 if change.is_warm else change.spec.workers)
+        """Each is asked once; have all answered?"""
+        for worker in workers:
+            if (worker.id, method) not in change.asked:
+                change.asked.add((worker.id, method))
+                # In a handoff callers wait for the adoption: `hold_timeout` limits it.
+                is_timed = not (method == "adopt" and change.plan == "handoff")
+                self._talking.ask(worker, method, [options], purpose=change, is_timed=is_timed)
+        return all((worker.id, method) in change.passed for worker in workers)
 
     def replied(
         self, plugin: Plugin, change: Changeover, worker: Worker, method: str,
         fault: Fault | None, result: Any,
     ) -> None:  # fmt: skip
         """A worker answered check, adopt, flush or export_state."""
-        if method in ("check", "adopt"):
-            if fault is not None and fault.code != Code.METHOD_NOT_FOUND:
-                self._changes.refuse(plugin, change, fault.message, bad=True)
-        elif fault is not None:
-            self._export_failed(plugin, change, f"{method}: {fault.message}")
-        elif method == "flush":
-            self._desk.give(Flushed(plugin.name, result))
-        elif method == "export_state":
-            change.state = result
-
-    # -- HOLD, EXPORT, STOP
-
-    def _hold(self, plugin: Plugin, change: Changeover) -> bool:
-        plugin.turn_gate("hold")
-        plugin.holds_since = self._desk.now
-        change.lost_before = plugin.counts.lost
-        for worker in plugin.live.ready() if plugin.live else ():
-            worker.passed -= {"flush", "export_state"}
-        if change.plan == "handoff":
-            change.timer = self._desk.arm(
-                change.spec.hold_timeout_s, self._hold_over, plugin, change
-            )
-        return True
-
-    def _hold_over(self, plugin: Plugin, change: Changeover) -> None:
-        if change.has_ended or change.has_cut:
-            return
-        limit_s = change.spec.hold_timeout_s
-        if change.force and change.step in (Step.DRAIN, Step.EXPORT):
-            self._start_fresh(plugin, change, f"no state within hold_timeout ({limit_s:g} s)")
-            self._changes.pump(plugin)
+        if method not in ("check", "adopt"):
+            self._holding.replied(plugin, change, worker, method, fault, result)
+        elif fault is not None and fault.code != Code.METHOD_NOT_FOUND:
+            self.on_refused(plugin, change, fault.message, bad=True)
         else:
-            self._changes.refuse(
-                plugin, change, f"hold_timeout: callers were held for {limit_s:g} s", bad=False
-            )
-
-    def _start_fresh(self, plugin: Plugin, change: Changeover, cause: str) -> None:
-        """`--force`: the stragglers are killed and the new release starts without the state."""
-        old = change.old
-        assert old is not None
-        for worker in list(old.workers.values()):
-            change.report.killed += len(worker.jobs)
-            self._fleet.kill(worker, "drain")
-        self._desk.narrate("warning", plugin.name, f"the state is lost: {cause}; forced")
-
-    def _export(self, plugin: Plugin, change: Changeover) -> bool:
-        old = change.old
-        assert old is not None
-        workers = old.ready()
-        if not workers:
-            if "state" in old.loaded.capabilities:
-                self._desk.narrate(
-                    "warning", plugin.name, "the state is lost: its worker is gone; starting fresh"
-                )
-            return True
-        worker = workers[0]
-        for capability, method in (("flush", "flush"), ("state", "export_state")):
-            if capability in worker.capabilities and method not in worker.passed:
-                if not worker.asked:
-                    self._fleet.ask(worker, method, [{}])
-                return False
-        return self._is_acceptable(plugin, change)
-
-    def _is_acceptable(self, plugin: Plugin, change: Changeover) -> bool:
-        accepts = change.new.loaded.state_accepts if change.new else ()
-        old = change.old
-        offered = old.loaded.state_format if old else ""
-        if change.state is not None and accepts and offered not in accepts:
-            self._export_failed(
-                plugin, change, f"state format {offered!r} is not one of {list(accepts)}"
-            )
-            return not change.has_ended
-        return True
-
-    def _export_failed(self, plugin: Plugin, change: Changeover, cause: str) -> None:
-        """The old worker goes on with its state, unless the change is forced or a way back."""
-        change.state = None
-        if change.force or change.undoes is not None:
-            self._desk.narrate("warning", plugin.name, f"the state is lost: {cause}")
-        else:
-            self._changes.refuse(plugin, change, cause, bad=False)
-
-    def _stop(self, _plugin: Plugin, change: Changeover) -> bool:
-        old = change.old
-        assert old is not None
-        for worker in list(old.workers.values()):
-            self._fleet.stop(worker, "stop-first")
-        return not old.is_alive
-
-    # -- DRAIN
-
-    def _drain(self, plugin: Plugin, change: Changeover) -> bool:
-        old = change.old
-        if old is None:
-            return True
-        if change.drain is None:
-            graceful = GracefulReload(_drain_timeout_s(change))
-            stragglers = _Stragglers(old, lambda: self._kill_stragglers(plugin, change))
-            change.drain = graceful.drain_and_reload(stragglers, self._desk.now)
-            return self._drive(plugin, change, first=True)
-        return self._drive(plugin, change, first=False)
-
-    def _drive(self, plugin: Plugin, change: Changeover, *, first: bool) -> bool:
-        assert change.drain is not None
-        try:
-            deadline = next(change.drain) if first else change.drain.send(self._desk.now)
-        except StopIteration as stop:
-            change.report.drained += stop.value.drained
-            change.report.killed += stop.value.killed
-            change.lost = plugin.counts.lost - change.lost_before
-            return True
-        if first and deadline is not None:
-            self._desk.timers.arm(deadline, self._changes.pump, plugin)
-        return False
-
-    def _kill_stragglers(self, plugin: Plugin, change: Changeover) -> int:
-        old = change.old
-        assert old is not None
-        if change.plan == "handoff" and not change.force:
-            limit_s = change.spec.drain_timeout_s
-            self._changes.refuse(
-                plugin, change, f"drain_timeout: jobs still run after {limit_s:g} s", bad=False
-            )
-            return 0
-        return self._fleet.force_kill(old)
-
-    # -- CUT
-
-    def _cut(self, plugin: Plugin, change: Changeover) -> bool:
-        """One assignment: the queue points at the new workers."""
-        new, old = change.new, change.old
-        assert new is not None
-        if old is not None:
-            self._stop_routing(old)
-            plugin.previous = old.release.digest
-        plugin.live = new
-        change.stop_timer()
-        for worker in new.ready():
-            self._fleet.settle_in(worker)
-        self._register(plugin, change, new)
-        self._begin_watch(plugin, change, new)
-        if plugin.gate is Gate.HELD:
-            plugin.turn_gate("release")
-        plugin.holds_since = None
-        if change.drain is None:
-            change.lost_before = plugin.counts.lost
-        if change.undoes is not None:
-            self._changes.rolled_back(plugin, change.undoes)
-        self._fleet.fill(new)
-        self._routing.dispatch(plugin)
-        return True
-
-    def _stop_routing(self, old: Generation) -> None:
-        for worker in list(old.workers.values()):
-            if worker.state is WorkerState.READY:
-                worker.turn("drain")
-            else:
-                self._fleet.kill(worker, "retire")
-
-    def _register(self, plugin: Plugin, change: Changeover, new: Generation) -> None:
-        """The registry learns it after success only."""
-        release = replace(new.release, version=new.loaded.version)
-        new.release = change.release = plugin.releases[release.digest] = release
-        new.loaded_at = self._desk.now
-        version = _plugin_version(self._desk, plugin.name, new)
-        registry = self._desk.registry
-        if plugin.name in registry.loaded_plugins:
-            registry.reload_plugin(plugin.name, version)
-            registry.update_hash(plugin.name, release.hash, release.digest)
-        else:
-            registry.register_loaded(version)
-            registry.watch(plugin.name, release.shown, release.hash, release.digest)
-        if change.reason == "rollback" and change.old is not None:
-            plugin.held.add(change.old.release.digest)
-        plugin.held.discard(release.digest)
-        plugin.failure = ""
-        self._desk.give(Record(self._changes.entry(plugin, change, "cut")))
-
-    def _begin_watch(self, plugin: Plugin, change: Changeover, new: Generation) -> None:
-        """The live one's watch ends at the newcomer's cut."""
-        before, old = plugin.watch, change.old
-        ended = (old.done + old.failed) if old else 0
-        rate = old.failed / ended if old and ended else 0.0
-        watch = plugin.watch = Watch(change, new, rate)
-        if before is not None:
-            self._changes.end_watch(plugin, before.change)
-        change.watched_until = self._desk.now + plugin.spec.probation_s
-        self._desk.timers.arm(change.watched_until, self._changes.watch_over, plugin, watch)
-
-    # -- PARK, RETIRE
-
-    def _park(self, plugin: Plugin, change: Changeover) -> bool:
-        old = change.old
-        if old is None:
-            return True
-        change.parked = old
-        keep = plugin.spec.rollback_keep != "staged" and change.undoes is None
-        if keep and plugin.watch is not None and plugin.watch.change is change:
-            for worker in old.workers.values():
-                if worker.state is WorkerState.DRAINING:
-                    worker.turn("return")
-        else:
-            self.retire_parked(plugin, change)
-        return True
-
-    def retire_parked(self, _plugin: Plugin, change: Changeover) -> None:
-        """Stop the workers that the cut replaced."""
-        parked, change.parked = change.parked, None
-        if parked is not None:
-            for worker in list(parked.workers.values()):
-                self._fleet.stop(worker, "retire")
+            change.passed.add((worker.id, method))
 
     # -- undo
 
-    def undo(self, plugin: Plugin, change: Changeover) -> None:
-        """Backwards through what was done before the cut."""
+    def undo(self, plugin: Plugin, change: Changeover, step: Step) -> None:
+        """It ended in this step, before the cut: backwards through what it did."""
         steps = PLANS[change.plan]
-        done = steps[: steps.index(change.step) + 1]
+        done = steps[: steps.index(step) + 1]
         if change.new is not None:
-            for worker in list(change.new.workers.values()):
-                if change.is_warm:
-                    self._fleet.stop(worker, "refused")
-                else:
-                    self._fleet.kill(worker, "refused")
-        if Step.STOP in done and plugin.live is not None:
+            self._put_away(change, change.new)
+        if change.undoes is not None or (plugin.change is not None and plugin.change.undoes):
+            return  # the queue stays held until there is a way back, or none
+        if plugin.live is not None:
             self._fleet.fill(plugin.live)
         if Step.HOLD in done and plugin.holds_since is not None:
-            plugin.holds_since = None
-            plugin.turn_gate("release")
+            plugin.release()
             self._routing.dispatch(plugin)
 
+    def _put_away(self, change: Changeover, new: Generation) -> None:
+        workers = list(new.workers.values())
+        for worker in workers:
+            if worker.id in change.warm:
+                self._fleet.stop(worker, "refused")
+        self._fleet.kill_all([w for w in workers if w.id not in change.warm], "refused")
 
-def _reusable(generation: Generation) -> bool:
+
+def _new_workers(change: Changeover, *, is_warm_too: bool = False) -> list[Worker]:
+    """Those that are ready; one that comes back from a park has proved itself before."""
+    assert change.new is not None
+    return [w for w in change.new.ready() if is_warm_too or w.id not in change.warm]
+
+
+def _has_enough(change: Changeover) -> bool:
+    """All of its workers are ready; of a parked generation one will do."""
+    if change.new is None:
+        return False
+    return len(change.new.ready()) >= (1 if change.is_warm else change.spec.workers)
+
+
+def _has_reusable(generation: Generation) -> bool:
     states = (WorkerState.READY, WorkerState.DRAINING)
     return any(w.state in states for w in generation.workers.values())
-
-
-def _load_reason(change: Changeover) -> str:
-    return "start" if change.old is None else "change"
-
-
-def _drain_timeout_s(change: Changeover) -> float | None:
-    if change.has_cut and change.spec.drain_over == "wait":
-        return None
-    return change.spec.drain_timeout_s
-
-
-def _plugin_version(desk: Desk, name: str, generation: Generation) -> PluginVersion:
-    return PluginVersion(
-        id=name,
-        version=generation.loaded.version,
-        hash=generation.release.hash,
-        loaded_at=desk.wall(generation.loaded_at),
-    )

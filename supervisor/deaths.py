@@ -1,0 +1,97 @@
+"""What a worker's end means, by where it stood: bad content, bad luck, a crash, our own doing."""
+
+from __future__ import annotations
+
+from ..protocol.errors import Fault
+from .changeover import Changeover
+from .changes import Changes, back_off_s
+from .desk import Desk
+from .fleet import BLAMELESS, Fleet
+from .model import Generation, Plugin, Worker
+from .orders import Flushed
+from .restarts import Restarts
+from .routing import Routing
+from .talking import FLUSH
+
+MAX_LUCK = 5  # times that bad luck may take something from one changeover
+EMPTY = b"\x90"  # an array without values
+LOST_REASONS = {"drain": "killed_at_drain", "stop": "stopped", "protocol": "protocol"}
+
+
+class Deaths:
+    """Judges deaths; what follows is up to the changeover or the restart policy."""
+
+    def __init__(
+        self, desk: Desk, routing: Routing, fleet: Fleet, changes: Changes, restarts: Restarts
+    ) -> None:
+        self._desk = desk
+        self._routing = routing
+        self._fleet = fleet
+        self._changes = changes
+        self._restarts = restarts
+
+    def died(self, plugin: Plugin, worker: Worker, death: Fault) -> None:
+        """A worker that had been ready, or that we had given up, is gone."""
+        death.data["reason"] = LOST_REASONS.get(worker.cause, "crashed")
+        unexplained = worker.cause not in BLAMELESS
+        generation, jobs = worker.generation, list(worker.jobs.values())
+        if unexplained and _is_newcomer(plugin, generation):
+            self._newcomer_failed(plugin, worker, death)
+        elif unexplained and generation is plugin.live:
+            self._restarts.saw_death(plugin, worker, death, jobs)
+        self._give_up_flushes(plugin, worker, death)
+        self._routing.take_back(plugin, worker, death, unexplained=unexplained)
+        if unexplained and generation is plugin.live:
+            self._restarts.answer(plugin, generation)
+
+    def boot_failed(self, plugin: Plugin, worker: Worker, stage: str, fault: Fault) -> None:
+        """A worker never got ready, or did not answer check or adopt in time."""
+        generation = worker.generation
+        if _is_newcomer(plugin, generation):
+            self._newcomer_failed(plugin, worker, fault, stage)
+        elif generation is plugin.live:
+            if fault.data.get("bad_luck"):
+                generation.unlucky += 1
+            else:
+                self._restarts.saw_death(plugin, worker, fault, [])
+            self._restarts.answer(plugin, generation)
+
+    def _newcomer_failed(
+        self, plugin: Plugin, worker: Worker, fault: Fault, stage: str = ""
+    ) -> None:
+        """Before the cut: bad content is refused; bad luck is tried again with back-off."""
+        change = plugin.change
+        assert change is not None
+        by_stranger = fault.data.get("signal") is not None and worker.cause == ""
+        luck = by_stranger or bool(fault.data.get("bad_luck"))
+        if luck and change.luck < MAX_LUCK:
+            self._try_again(plugin, change, worker, fault)
+            return
+        where = "" if stage in ("", "load", "boot", "spawn") else f"{stage}: "
+        cause = f"{where}{fault.message}"
+        self._changes.refuse(plugin, change, cause, bad=not luck, luck=luck)
+
+    def _try_again(self, plugin: Plugin, change: Changeover, worker: Worker, fault: Fault) -> None:
+        delay_s = back_off_s(change.spec, change.luck)
+        change.luck += 1
+        text = f"{fault.message}; trying again in {delay_s:.1f} s"
+        self._desk.narrate("warning", plugin.name, text)
+        self._desk.arm(delay_s, self._start_again, plugin, change, worker.slot)
+
+    def _start_again(self, plugin: Plugin, change: Changeover, slot: int) -> None:
+        new = change.new
+        still_warms = plugin.change is change and not change.has_cut
+        if still_warms and new is not None and slot not in new.workers:
+            self._fleet.spawn(new, slot)
+
+    def _give_up_flushes(self, plugin: Plugin, worker: Worker, death: Fault) -> None:
+        for asked in worker.asks:
+            if asked.purpose is FLUSH:
+                self._desk.give(Flushed(plugin.name, EMPTY, death))
+        worker.asks.clear()
+
+
+def _is_newcomer(plugin: Plugin, generation: Generation) -> bool:
+    """Is it warming, and has not been cut to?"""
+    change = plugin.change
+    return change is not None and generation is change.new and not change.has_cut

@@ -1,0 +1,184 @@
+"""The watch over what has just been cut, and the way back by itself.
+
+Back goes to the release that the cut replaced, parked or from the store; should that fail too,
+to the last release that finished its watch. Until one of them serves the queue is held, so that
+no more jobs are given to a release that is known to be bad.
+"""
+
+from __future__ import annotations
+
+from .changeover import Changeover
+from .changes import Changes, fallback_release, launches_alike
+from .cut import Cut
+from .desk import Desk
+from .entries import approved, entry
+from .fleet import Fleet
+from .model import Generation, Plugin, Release
+from .orders import Ended, Phase, Record
+from .routing import Routing
+from .spec import PluginSpec
+from .states import Restart, Step
+from .watch import Watch
+
+Target = tuple[Release, PluginSpec]
+
+
+class Rollbacks:
+    """One watch per plugin: that of the newest cut."""
+
+    def __init__(
+        self, desk: Desk, routing: Routing, fleet: Fleet, changes: Changes, cut: Cut
+    ) -> None:
+        self._desk = desk
+        self._routing = routing
+        self._fleet = fleet
+        self._changes = changes
+        self._cut = cut
+
+    # -- watching
+
+    def begin_watch(self, plugin: Plugin, change: Changeover) -> None:
+        """The cut: the live one's watch goes on until here, the newcomer's begins."""
+        before, old = plugin.watch, change.old
+        assert change.new is not None
+        plugin.watch = watch = Watch(change, change.new, _error_rate(old))
+        if before is not None:
+            self.end_watch(before.change)
+        change.watched_until = self._desk.now + plugin.spec.probation_s
+        self._desk.timers.arm(change.watched_until, self._watch_over, plugin, watch)
+        if change.undoes is not None:
+            self._rolled_back(plugin, change.undoes)
+
+    def drained(self, plugin: Plugin, change: Changeover) -> None:
+        """The changeover has nothing more to do than to be watched; that may be over already."""
+        if plugin.watch is None or plugin.watch.change is not change:
+            self.end_watch(change)
+
+    def _watch_over(self, plugin: Plugin, watch: Watch) -> None:
+        """`probation` has passed without a verdict: the release is approved."""
+        if plugin.watch is not watch:
+            return
+        plugin.watch = None
+        digest = watch.generation.release.digest
+        plugin.approved = [*(known for known in plugin.approved if known != digest), digest]
+        plugin.bad.pop(digest, None)
+        self._desk.give(Record(approved(plugin, watch.change, digest)))
+        self.end_watch(watch.change)
+
+    def end_watch(self, change: Changeover) -> None:
+        """The old generation is needed no more. A changeover that still drains ends by itself."""
+        if change.step is not Step.WATCH:
+            return
+        if change.plan != "stop-first":
+            self._next_phase(change, change.plan)
+            self._cut.retire_parked(change)
+        self._next_phase(change, "finish")
+        self._desk.give(Ended(change))
+
+    def _next_phase(self, change: Changeover, event: str) -> None:
+        change.note_phase(self._desk.now, change.cause)
+        change.turn(event)
+        self._desk.give(Phase(change, change.step, change.phases[-1]))
+
+    # -- the way back
+
+    def roll_back(self, plugin: Plugin, cause: str) -> bool:
+        """The watched release is bad: go back. False if there is nothing to go back to."""
+        watch = plugin.watch
+        assert watch is not None
+        failed, bad = watch.change, watch.generation
+        target = self._target(plugin, failed, bad)
+        if target is None:
+            return False
+        plugin.watch = None
+        plugin.rolled_back.add(bad.number)
+        if target[0].digest != bad.release.digest:
+            plugin.bad[bad.release.digest] = cause
+        failed.cause, failed.stage = cause, "watch"
+        self._say(plugin, bad, target[0], cause)
+        plugin.hold(self._desk.now)
+        newcomer = self._go_back(plugin, failed, target)
+        if newcomer is not None:
+            self._changes.request(plugin, newcomer)
+        return True
+
+    def _say(self, plugin: Plugin, bad: Generation, target: Release, cause: str) -> None:
+        self._desk.narrate(
+            "error",
+            plugin.name,
+            f"{bad.release} rolled back to {target}\n  {cause}\n"
+            f"  fix it and save, or: changeover reload {plugin.name}",
+        )
+
+    def _target(self, plugin: Plugin, failed: Changeover, bad: Generation) -> Target | None:
+        old, digest = failed.old, bad.release.digest
+        if old is not None and self._may_go_back_to(plugin, failed, bad, old):
+            return plugin.releases.get(old.release.digest, old.release), old.spec
+        fallback = fallback_release(plugin, avoid={digest, *failed.tried})
+        return (fallback, plugin.spec) if fallback is not None else None
+
+    def _may_go_back_to(
+        self, plugin: Plugin, failed: Changeover, bad: Generation, old: Generation
+    ) -> bool:
+        """Not again to what was left because it was bad, nor to the same thing once more."""
+        digest = old.release.digest
+        if failed.undoes is not None or old.restart is Restart.FAILED:
+            return False
+        if digest in plugin.bad or digest in failed.tried:
+            return False
+        is_same = digest == bad.release.digest and launches_alike(old.spec, bad.spec)
+        return not is_same or bool(old.workers)
+
+    def _go_back(self, plugin: Plugin, failed: Changeover, target: Target) -> Changeover | None:
+        """Take the place of whatever is under way; it is returned if it must be asked for again."""
+        release, spec = target
+        failed.tried.add(release.digest)
+        back = Changeover(plugin.name, spec, "watch", who="watch", target=release, undoes=failed)
+        current, plugin.change = plugin.change, back
+        again = None
+        if current is not None and current is not failed:
+            again = _once_more(current) if plugin.pending is None else None
+            self._changes.give_up(plugin, current, "a rollback")
+        self._changes.begin_way_back(plugin, back)
+        return again
+
+    def _rolled_back(self, plugin: Plugin, failed: Changeover) -> None:
+        """The cut back is done: tell whoever waits for the failed one."""
+        self._next_phase(failed, "roll_back")
+        self._desk.give(Ended(failed))
+        self._desk.give(Record(entry(plugin, failed)))
+
+    def way_back_failed(self, plugin: Plugin, back: Changeover) -> None:
+        """Try the next release; if there is none, the bad one must serve on."""
+        failed, bad = back.undoes, plugin.live
+        assert failed is not None
+        assert bad is not None
+        target = None if self._desk.has_no_time else self._target(plugin, failed, bad)
+        if target is not None:
+            self._go_back(plugin, failed, target)
+            return
+        text = f"{bad.release} serves on: there is no other release to go back to"
+        self._desk.narrate("error", plugin.name, text)
+        plugin.release()
+        if failed.step is Step.WATCH:
+            self.end_watch(failed)
+        else:
+            plugin.change = failed  # it goes on with its drain
+        self._fleet.fill(bad)
+        self._routing.dispatch(plugin)
+        self._changes.pump(plugin)
+
+
+def _once_more(change: Changeover) -> Changeover:
+    """The same request again, with whoever waits for it."""
+    again = Changeover(
+        change.plugin, change.spec, change.reason, who=change.who, force=change.force,
+        target=change.target,
+    )  # fmt: skip
+    again.waiters, change.waiters = change.waiters, []
+    return again
+
+
+def _error_rate(old: Generation | None) -> float:
+    ended = old.done + old.failed if old is not None else 0
+    return old.failed / ended if old is not None and ended else 0.0
