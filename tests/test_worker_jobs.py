@@ -202,7 +202,7 @@ def test_a_result_that_cannot_travel_is_named(kind: str, says: str) -> None:
         fault = caught.value
         assert (fault.code, fault.executed) == (Code.RESULT_INVALID, "yes")
         assert says in fault.message
-        assert "(run, returns_garbage.py:33)" in fault.message
+        assert "(run, returns_garbage.py:34)" in fault.message
         assert worker.call("ping", 1) == 1
 
 
@@ -309,7 +309,7 @@ def test_frames_come_and_go_with_their_metadata(plugin_file: PluginFile) -> None
 
 @pytest.mark.parametrize(
     "value",
-    [None, [], [1, [2, {"a": b"x"}]], dt.datetime(2026, 1, 2, tzinfo=dt.timezone.utc), 2**63, 1.5],
+    [None, [], [1, [2, {"a": b"x"}]], dt.datetime(2026, 1, 2, tzinfo=dt.UTC), 2**63, 1.5],
 )
 def test_plain_values_come_back_as_they_were(plugin_file: PluginFile, value: object) -> None:
     text = """

@@ -182,6 +182,7 @@ def test_a_generator_sees_cancelled_at_its_yield_and_may_answer_it(
         @plugin
         def run(fifo):
             try:
+                print("begun")
                 yield open(fifo).read()
             except Cancelled as over:
                 return f"partial: {over.reason}"
@@ -192,6 +193,7 @@ def test_a_generator_sees_cancelled_at_its_yield_and_may_answer_it(
     with WorkerProcess(source) as worker:
         worker.boot()
         job = worker.ask_job("mine", str(fifo), stream=5)
+        worker.wait_logged("begun\n")
         worker.tell("cancel", "mine", "late")
         worker.call("ping", 0)
         fifo.write_text("")

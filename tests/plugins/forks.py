@@ -20,7 +20,7 @@ def _pipes() -> int:
 
 
 @plugin(version="1.0.0")
-def run(job: Job) -> list:
+def run(job: Job) -> list[int]:
     here = _pipes()
     reader, writer = os.pipe()
     child = os.fork()

@@ -14,7 +14,7 @@ libc = ctypes.CDLL(None)
 @plugin(version="1.0.0")
 def write(word: str) -> str:
     print(f"print {word}")
-    sys.__stdout__.write(f"stdout {word}\n")
+    sys.stdout.write(f"stdout {word}\n")
     os.write(1, f"fd {word}\n".encode())
     libc.puts(f"puts {word}".encode())
     libc.fflush(None)
