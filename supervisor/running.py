@@ -26,7 +26,8 @@ EXIT_FAILED, EXIT_USAGE = 1, 2
 def run(config: Config, *, stdio: bool, check: bool) -> int:
     """Be the supervisor until the end; the exit code."""
     if not msgpack.Packer.__module__.endswith("_cmsgpack"):
-        return _say("msgpack lacks its C extension: pip install --force-reinstall msgpack", EXIT_USAGE)
+        words = "msgpack lacks its C extension: pip install --force-reinstall msgpack"
+        return _say(words, EXIT_USAGE)
     try:
         state_dir = StateDir.open(config.supervisor, stdio=stdio)
     except StateDirError as error:

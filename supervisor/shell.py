@@ -34,6 +34,7 @@ from .states import WorkerState
 from .store import Store
 from .worker_link import WorkerLink
 
+SWEEP_S = 1.0  # for descendants that escaped from their worker's group
 ENDED_OUTPUT_S = 1.0  # from the end of a worker's output to its exit
 
 
@@ -76,13 +77,14 @@ class Shell:
             self._children, lambda line: listener.narrate("info", "", f"fork server: {line}")
         )
         self._tasks: set[asyncio.Task[None]] = set()
+        self._spawning: dict[str, asyncio.Task[None]] = {}  # by worker id
         self._is_acting = False
         self._tick: asyncio.TimerHandle | None = None
         self._do: dict[type, Callable[[Any], None]] = {
             o.Dispatch: lambda order: self.links[order.worker.id].dispatch(order.job),
             o.Settle: lambda order: self._settle(order.job),
-            o.Stage: lambda order: self._later(self._stage(order.change)),
-            o.Spawn: lambda order: self._later(self._spawn(order.worker)),
+            o.Stage: self._begin_stage,
+            o.Spawn: self._begin_spawn,
             o.Ask: lambda order: self.links[order.worker.id].ask(order.method, order.params),
             o.Tell: lambda order: self.tell(order.worker, order.method, order.params),
             o.Close: self._close,
@@ -133,10 +135,11 @@ class Shell:
         self.core.tick(self.now())
         self.act()
 
-    def _later(self, work: Coroutine[Any, Any, None]) -> None:
+    def _later(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = self.loop.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
     def _admit(self, job: Job) -> None:
         for caller in job.owner:
@@ -161,7 +164,9 @@ class Shell:
     def _signal(self, order: o.Signal) -> None:
         process = self._processes.get(order.worker.id)
         if process is None:
-            return  # not started yet: `_spawn` looks at the worker's state
+            if order.worker.id in self._spawning:
+                self._spawning[order.worker.id].cancel()
+            return
         if order.what == "stacks":
             process.has_stacks = True
             process.dump_stacks()
@@ -177,6 +182,9 @@ class Shell:
             self._listener.registered(order.entry["plugin"], self.staged.get(digest))
 
     # -- STAGE
+
+    def _begin_stage(self, order: o.Stage) -> None:
+        self._later(self._stage(order.change))
 
     async def _stage(self, change: Changeover) -> None:
         source = SourceSet.of(change.spec)
@@ -210,13 +218,22 @@ class Shell:
 
     # -- SPAWN
 
+    def _begin_spawn(self, order: o.Spawn) -> None:
+        self._spawning[order.worker.id] = self._later(self._spawn(order.worker))
+
     async def _spawn(self, worker: Worker) -> None:
         try:
             started = await self._launcher.start(self._launch_spec(worker))
+        except asyncio.CancelledError:  # given up while a fork server was still importing
+            self.core.spawn_failed(self.now(), worker, "given up while it started", luck=True)
+            self.act()
+            return
         except SpawnError as error:
             self.core.spawn_failed(self.now(), worker, error.message, luck=error.bad_luck)
             self.act()
             return
+        finally:
+            self._spawning.pop(worker.id, None)
         self._attend(worker, started)
         if worker.state is WorkerState.STARTING:
             self.core.spawned(self.now(), worker, started.pid)
@@ -353,6 +370,7 @@ class Shell:
             self._tick.cancel()
         for process in self._processes.values():
             process.kill()
+        await self._children.swept(SWEEP_S)
         await self._launcher.close()
         self.files.shutdown(wait=True, cancel_futures=True)
 
