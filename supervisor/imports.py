@@ -28,14 +28,16 @@ class OwnImports:
 
     def __init__(self) -> None:
         self._seen: dict[str, tuple[_Key, tuple[_Import, ...]]] = {}
+        self._stems: dict[str, tuple[int, frozenset[str]]] = {}
 
     def closure(self, folder: str, entry: str) -> set[str]:
         """Relative paths of the files in `folder` that the module at path `entry` imports."""
         found: set[str] = set()
+        stems = self._stems_in(folder)
         waiting = [(entry, "")]
         while waiting:
             path, package = waiting.pop()
-            new = self._direct(folder, path, package) - found
+            new = self._direct(folder, path, package, stems) - found
             found |= new
             waiting += [
                 (os.path.join(folder, file), os.path.dirname(file).replace("/", "."))
@@ -44,18 +46,30 @@ class OwnImports:
             ]
         return found
 
-    def _direct(self, folder: str, path: str, package: str) -> set[str]:
+    def _direct(self, folder: str, path: str, package: str, stems: frozenset[str]) -> set[str]:
         found: set[str] = set()
         for dots, module, names in self._imports(path):
             prefix = _ancestor(package, dots)
             if prefix is None:
                 continue
             whole = ".".join(part for part in (prefix, module) if part)
-            found |= _locate(folder, whole)
-            for name in names:
-                found |= _submodules(folder, whole) if name == "*" else set()
-                found |= _locate(folder, f"{whole}.{name}" if whole else name)
+            for dotted in (whole, *(f"{whole}.{name}" if whole else name for name in names)):
+                if dotted.partition(".")[0] in stems:
+                    found |= _locate(folder, dotted)
+            if whole and "*" in names:
+                found |= _submodules(folder, whole)
         return found
+
+    def _stems_in(self, folder: str) -> frozenset[str]:
+        """What could be imported from the folder: most imports are of other things."""
+        changed_ns = os.stat(folder).st_mtime_ns
+        seen = self._stems.get(folder)
+        if seen is not None and seen[0] == changed_ns:
+            return seen[1]
+        stems = frozenset(name.partition(".")[0] for name in os.listdir(folder))
+        if abs(time.time_ns() - changed_ns) > TICK_NS:
+            self._stems[folder] = (changed_ns, stems)
+        return stems
 
     def _imports(self, path: str) -> tuple[_Import, ...]:
         with open(path, "rb") as file:
@@ -79,7 +93,7 @@ def _parse(text: bytes) -> tuple[_Import, ...]:
             tree = ast.parse(text)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return ()
-    return tuple(found for node in ast.walk(tree) for found in _of_node(node))
+    return tuple({found for node in ast.walk(tree) for found in _of_node(node)})
 
 
 def _of_node(node: ast.AST) -> list[_Import]:
@@ -135,4 +149,4 @@ def _submodules(folder: str, dotted: str) -> set[str]:
         names = os.listdir(os.path.join(folder, inside))
     except (FileNotFoundError, NotADirectoryError):
         return set()
-    return {os.path.join(inside, name) for name in names if inside and name.endswith(".py")}
+    return {os.path.join(inside, name) for name in names if name.endswith(".py")}
