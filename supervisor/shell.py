@@ -81,11 +81,11 @@ class Shell:
         self._is_acting = False
         self._tick: asyncio.TimerHandle | None = None
         self._do: dict[type, Callable[[Any], None]] = {
-            o.Dispatch: lambda order: self.links[order.worker.id].dispatch(order.job),
+            o.Dispatch: self._dispatch,
             o.Settle: lambda order: self._settle(order.job),
             o.Stage: self._begin_stage,
             o.Spawn: self._begin_spawn,
-            o.Ask: lambda order: self.links[order.worker.id].ask(order.method, order.params),
+            o.Ask: self._ask,
             o.Tell: lambda order: self.tell(order.worker, order.method, order.params),
             o.Close: self._close,
             o.Signal: self._signal,
@@ -149,6 +149,19 @@ class Shell:
         self._listener.settled(job)
         for caller in job.owner:
             caller.settled(job)
+
+    # A worker may have ended between an order and its turn: its exit, which the core knows by
+    # then or learns next, says the rest.
+
+    def _dispatch(self, order: o.Dispatch) -> None:
+        link = self.links.get(order.worker.id)
+        if link is not None:
+            link.dispatch(order.job)
+
+    def _ask(self, order: o.Ask) -> None:
+        link = self.links.get(order.worker.id)
+        if link is not None:
+            link.ask(order.method, order.params)
 
     def tell(self, worker: Worker, method: str, params: list[Any]) -> None:
         """Send a notification to a worker that is still there."""
