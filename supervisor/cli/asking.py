@@ -17,6 +17,7 @@ import click
 
 from ..override_value import read_value
 from ..units import duration
+from .exits import FAILED
 from .settings import Settings
 
 if TYPE_CHECKING:
@@ -76,15 +77,34 @@ def plugin_at(settings: Settings, plugin: str) -> Iterator[tuple[Changeover, str
         with connected(settings) as supervisor:
             yield supervisor, plugin
         return
+    name, given = name_of(plugin), overrides(name_of(plugin), settings)
+    keys = {key: given.pop(key) for key in list(given) if is_supervisor_key(key)}
+    with private(settings, keys) as supervisor:
+        _add(supervisor, name, {**table_of(plugin), **given})
+        yield supervisor, name
+
+
+@contextmanager
+def private(settings: Settings, keys: dict[str, Any]) -> Iterator[Changeover]:
+    """A supervisor of our own without plugins, which says no more than we were asked to."""
     from ...client import launch
 
-    name = name_of(plugin)
-    table = table_of(plugin)
-    supervisor_keys: dict[str, Any] = {}
-    for key, value in overrides(name, settings).items():
-        (supervisor_keys if is_supervisor_key(key) else table)[key] = value
-    with launch({name: table}, **supervisor_keys) as supervisor:
-        yield supervisor, name
+    level = "error" if settings.quiet else "info" if settings.verbose else "warning"
+    with launch({}, **{"log.level": level, **keys}) as supervisor:
+        yield supervisor
+
+
+def _add(supervisor: Changeover, name: str, table: dict[str, Any]) -> None:
+    """The plugin of a path: that it does not start is its failure, not a refused change."""
+    from ...client.errors import InvalidRequest, Refused
+
+    try:
+        supervisor.add(name, table)
+    except InvalidRequest as error:
+        raise click.UsageError(error.message) from None
+    except Refused as error:
+        click.echo(str(error), err=True)
+        raise click.exceptions.Exit(FAILED) from None
 
 
 def name_of(path: str) -> str:

@@ -8,10 +8,9 @@ from typing import Any
 import click
 
 from ..units import format_duration
-from .asking import is_path, name_of, overrides, table_of
+from .asking import is_path, name_of, overrides, private, table_of
 from .exits import FAILED, USAGE
-from .output import show_document
-from .serve import say_mistakes
+from .output import say_mistakes, show_document
 from .settings import DEFAULT_CONFIG, Settings
 from .trial import Finding, Trial
 
@@ -56,7 +55,7 @@ def _tables(settings: Settings, what: str | None) -> Tables | None:
     try:
         tables = load_tables(config, settings.overrides)
     except ConfigError as error:
-        say_mistakes(error.problems)
+        say_mistakes(error.problems, "nothing was started")
         return None
     if what is None or is_config:
         return tables
@@ -69,12 +68,11 @@ def _tables(settings: Settings, what: str | None) -> Tables | None:
 def _check_one(
     settings: Settings, name: str, table: dict[str, Any], files: list[Path]
 ) -> list[Finding]:
-    from ...client import launch
-
     if not settings.json:
         click.echo(f"{name}   {table.get('source') or ' '.join(table.get('command', []))}")
     steps = []
-    with launch({}) as supervisor:
+    level = "info" if settings.verbose else "error"
+    with private(settings, {"log.level": level}) as supervisor:
         for finding in Trial(supervisor, name, table).run(files):
             steps.append(finding)
             if not settings.json:

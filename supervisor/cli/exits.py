@@ -6,6 +6,7 @@ A script tells by them whether anything was changed and whether to try again.
 from __future__ import annotations
 
 from ...client import errors
+from ...protocol.errors import Code
 
 FAILED = 1
 USAGE = 2
@@ -39,4 +40,6 @@ def exit_code(error: errors.ChangeoverError) -> int:
     """The code that an error ends the command with."""
     if isinstance(error, errors.Refused):
         return OUTCOMES.get(error.outcome, REFUSED)
+    if error.code == Code.INVALID_PARAMS:
+        return USAGE
     return next((code for kind, code in _CODES if isinstance(error, kind)), FAILED)

@@ -14,6 +14,9 @@ from .reload_view import release
 from .settings import Settings
 from .tables import Table
 
+# What a restart reads back, and people know from the line of the changeover itself.
+INNER = frozenset({"cut", "approved"})
+ENTRIES_EACH = 3  # cut, changeover, approved
 _TITLES = ("SEQ", "TIME", "PLUGIN", "EVENT", "WHY", "WHO", "FROM", "TO", "OUTCOME", "DRAINED",
            "KILLED", "LOST")  # fmt: skip
 
@@ -24,8 +27,12 @@ _TITLES = ("SEQ", "TIME", "PLUGIN", "EVENT", "WHY", "WHO", "FROM", "TO", "OUTCOM
 @click.option("--verify", is_flag=True, help="Check that each line follows from the one before.")
 @click.pass_obj
 def history(settings: Settings, plugin: str | None, lines: int, verify: bool) -> int:
-    """Show the audit trail: append-only, each line with the hash of the one before."""
-    options: dict[str, Any] = {"limit": lines}
+    """Show the audit trail: append-only, each line with the hash of the one before.
+
+    With -v also the steps that a restart goes by.
+    """
+    is_all = settings.json or settings.verbose
+    options: dict[str, Any] = {"limit": lines if is_all else lines * ENTRIES_EACH}
     if plugin:
         options["plugin"] = plugin
     with connected(settings) as supervisor:
@@ -34,8 +41,8 @@ def history(settings: Settings, plugin: str | None, lines: int, verify: bool) ->
         entries = supervisor.request("history", options)
     if settings.json:
         show_document("history", {"entries": entries})
-    elif entries:
-        table(entries).show(settings)
+    elif told := [entry for entry in entries if is_all or entry["event"] not in INNER][-lines:]:
+        table(told).show(settings)
     else:
         settings.say("nothing has happened yet")
     return 0

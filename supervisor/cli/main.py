@@ -44,8 +44,12 @@ def main(args: list[str] | None = None) -> int:
 
 
 def _run(args: list[str] | None) -> int:
+    given = sys.argv[1:] if args is None else list(args)
     try:
-        code = cli.main(args, prog_name="changeover", standalone_mode=False, obj=Settings())
+        with cli.make_context("changeover", given, obj=Settings()) as context:
+            code = cli.invoke(context)
+    except click.exceptions.Exit as error:
+        return error.exit_code
     except (click.Abort, KeyboardInterrupt):
         click.echo("changeover: interrupted", err=True)
         return INTERRUPTED

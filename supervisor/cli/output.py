@@ -34,6 +34,14 @@ def show_result(settings: Settings, value: Any) -> None:
         sys.stdout.buffer.write(value)
 
 
+def say_mistakes(problems: list[str], meaning: str) -> None:
+    """All mistakes of a config, and what became of it."""
+    count = "one mistake" if len(problems) == 1 else f"{len(problems)} mistakes"
+    click.echo(f"changeover: {count} in the config; {meaning}", err=True)
+    for line in problems:
+        click.echo(f"  {line}", err=True)
+
+
 def jsonable(value: Any) -> Any:
     """The same with what JSON lacks spelt out: bytes as `{"$base64": …}`, times as RFC 3339."""
     if value is None or isinstance(value, (bool, int, float, str)):

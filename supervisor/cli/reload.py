@@ -6,11 +6,13 @@ from typing import Any
 
 import click
 
+from ...client.errors import InvalidRequest
+from ...protocol.errors import Code
 from . import reload_view
 from .asking import Seconds, connected, milliseconds
-from .exits import OUTCOMES, REFUSED
+from .exits import OUTCOMES, REFUSED, USAGE
 from .live import phases_shown
-from .output import show_document
+from .output import say_mistakes, show_document
 from .settings import Settings
 
 WAITS = click.Choice(["cut", "drained", "watched"])
@@ -67,7 +69,13 @@ def _release_number(text: str) -> int:
 
 def _change(settings: Settings, verb: str, names: Any, options: dict[str, Any]) -> int:
     with connected(settings) as supervisor, phases_shown(settings, supervisor):
-        changes = supervisor.request(verb, names, options, timeout=None)
+        try:
+            changes = supervisor.request(verb, names, options, timeout=None)
+        except InvalidRequest as error:
+            if names or error.code != Code.INVALID_PARAMS:
+                raise
+            say_mistakes(error.message.splitlines(), "the one in force stays")
+            return USAGE
     if settings.json:
         show_document(verb, {"changes": changes})
     else:

@@ -7,6 +7,7 @@ import os
 import click
 
 from .exits import USAGE
+from .output import say_mistakes
 from .settings import DEFAULT_CONFIG, Settings
 
 
@@ -31,7 +32,7 @@ def serve(context: click.Context, stdio: bool, check: bool) -> int:
     try:
         config: Config = load(settings.config_path, _overrides(settings, stdio=stdio))
     except ConfigError as error:
-        say_mistakes(error.problems)
+        say_mistakes(error.problems, "nothing was started")
         return USAGE
     if not (config.plugins or config.path or stdio or config.supervisor.allow_add):
         raise click.UsageError(
@@ -52,11 +53,3 @@ def _overrides(settings: Settings, *, stdio: bool) -> list[str]:
         "log.format=json": settings.json,
     }
     return [text for text, is_said in said.items() if is_said] + settings.overrides
-
-
-def say_mistakes(problems: list[str]) -> None:
-    """All mistakes of a config, for people."""
-    count = "one mistake" if len(problems) == 1 else f"{len(problems)} mistakes"
-    click.echo(f"changeover: {count} in the config; nothing was started", err=True)
-    for line in problems:
-        click.echo(f"  {line}", err=True)

@@ -58,7 +58,7 @@ def remarks(document: dict[str, Any]) -> list[str]:
     return [
         f"{name.ljust(width)}  {waits_for(name, plugin)}"
         for name, plugin in plugins.items()
-        if plugin.get("state") != "live" or plugin.get("changing") or plugin.get("watching")
+        if plugin.get("state") != "live" or plugin.get("changing") or _is_parked(plugin)
     ]
 
 
@@ -106,8 +106,9 @@ def waits_for(name: str, plugin: Plugin) -> str:
     """What would have to happen for this plugin to go on, and what happens to it now."""
     if changing := plugin.get("changing"):
         return _changing(changing, plugin)
-    if watching := plugin.get("watching"):
-        return f"the watch, which ends at {clock(watching['until'])}{_parked(watching)}"
+    watching = plugin.get("watching")
+    if watching and plugin.get("state") == "live":
+        return f"the end of its watch at {clock(watching['until'])}{_parked(watching)}"
     waits = _WAITS.get(str(plugin.get("state")), "nothing").format(name=name)
     failure = str(plugin.get("failure") or "").partition("\n")[0]
     return f"{waits} ({failure})" if failure else waits
@@ -121,6 +122,10 @@ def _changing(changing: dict[str, Any], plugin: Plugin) -> str:
     now = _number(plugin.get("release") or {})
     running = f" · {now} live, {changing.get('in_flight', 0)} in flight" if now else ""
     return " ".join(part for part in parts if part) + running
+
+
+def _is_parked(plugin: Plugin) -> bool:
+    return bool((plugin.get("watching") or {}).get("parked"))
 
 
 def _parked(watching: dict[str, Any]) -> str:
