@@ -10,6 +10,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 import pytest
@@ -34,24 +35,13 @@ class Cuts:
     """Waits for changeovers that nobody asked for by name."""
 
     def __init__(self, co: Changeover) -> None:
-        self._changed = threading.Condition()
-        self._generations: list[int] = []
-        co.on_changeover(self._saw)
-
-    def _saw(self, change: Any) -> None:
-        with self._changed:
-            self._generations.append(change.generation)
-            self._changed.notify_all()
+        self._changes: SimpleQueue[Any] = SimpleQueue()
+        co.on_changeover(self._changes.put)
 
     def wait_for(self, co: Changeover, version: str) -> None:
         """Until a release of this version serves."""
-
-        def is_there() -> bool:
-            release = co.status()["plugins"]["echo"]["release"]
-            return bool(release and release["version"] == version)
-
-        with self._changed:
-            assert self._changed.wait_for(is_there, DEADLINE_S)
+        while (co.status()["plugins"]["echo"]["release"] or {})["version"] != version:
+            self._changes.get(timeout=DEADLINE_S)
 
 
 def start(path: Path, reload: Any = "on-change", **keys: Any) -> Changeover:
