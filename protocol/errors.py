@@ -82,13 +82,17 @@ FOREIGN = 1000  # R7: any other non-nil error value becomes [1000, str(value), {
 
 
 class Fault(Exception):
-    """One call failed: `code`, `message` and `data` as they travel. `msgid` where it is known."""
+    """One call failed: `code`, `message` and `data` as they travel.
+
+    `kind` and `msgid` are those of the message that could not be taken, where they are known.
+    """
 
     def __init__(self, code: int, message: str, data: dict[str, Any] | None = None) -> None:
         super().__init__(message)
         self.code = code
         self.message = message
         self.data: dict[str, Any] = data if data is not None else {}
+        self.kind: int | None = None
         self.msgid: int | None = None
 
     @classmethod

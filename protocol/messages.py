@@ -22,6 +22,9 @@ NIL = b"\xc0"
 _METHOD = re.compile(r"(?!nvim_)[a-z][a-z0-9_]*(?<!_event)")
 _COURTESY = ("nvim_get_api_info", "nvim_set_client_info")
 _packer = msgpack.Packer(autoreset=True)
+_UNREADABLE = (ValueError, TypeError, msgpack.UnpackException)  # TypeError: an array as a map's key
+_BIN = frozenset(b"\xc4\xc5\xc6")
+_STR = frozenset((*range(0xA0, 0xC0), 0xD9, 0xDA, 0xDB))
 _DEPTH_PREFIX = b"\x91" * (limits.NESTING_FATAL - limits.NESTING_DEPTH)
 
 
@@ -58,13 +61,19 @@ def unpack(raw: bytes) -> Any:
     """Plain MessagePack of an envelope's part. Raises Fault INVALID_PARAMS when it is not."""
     try:
         value = msgpack.unpackb(raw, strict_map_key=False)
-    except (ValueError, msgpack.UnpackException) as err:
+    except _UNREADABLE as err:
         raise Fault.new(Code.INVALID_PARAMS, f"not readable: {err}") from None
     return value
 
 
-def unpack_options(raw: bytes) -> dict[str, Any]:
-    """The options map of a call. Raises Fault INVALID_PARAMS beyond the limits of section 7."""
+def unpack_options(raw: bytes, large: str = "") -> dict[str, Any]:
+    """The options map of a call. Raises Fault INVALID_PARAMS beyond the limits of section 7.
+
+    The option `large`, if it is bin, may have any size that a message has.
+    """
+    held: dict[str, Any] = {}
+    if large and len(raw) > limits.OPTIONS_BYTES:
+        raw, held = _without(raw, large)
     if len(raw) > limits.OPTIONS_BYTES:
         raise Fault.new(
             Code.INVALID_PARAMS, f"options of {len(raw)} bytes, the limit is {limits.OPTIONS_BYTES}"
@@ -82,7 +91,29 @@ def unpack_options(raw: bytes) -> dict[str, Any]:
         if not isinstance(key, str):
             raise Fault.new(Code.INVALID_PARAMS, f"option keys must be str, not {_name(key)}")
     check_plain(options)
-    return options
+    return {**options, **held}
+
+
+def _without(raw: bytes, large: str) -> tuple[bytes, dict[str, Any]]:
+    """The options without a large one, which is not walked over by whoever checks the others."""
+    unpacker = msgpack.Unpacker(max_buffer_size=0, strict_map_key=False)
+    unpacker.feed(raw)
+    name, parts, held = pack(large), [], {}
+    try:
+        count = unpacker.read_map_header()
+        for _ in range(count):
+            start = unpacker.tell()
+            unpacker.skip()
+            middle = unpacker.tell()
+            unpacker.skip()
+            end = unpacker.tell()
+            if raw[start:middle] == name and raw[middle] in _BIN:
+                held[large] = unpack(raw[middle:end])
+            else:
+                parts.append(raw[start:end])
+    except _UNREADABLE:
+        return raw, {}  # no map: whoever reads it says so
+    return b"".join((_packer.pack_map_header(len(parts)), *parts)), held
 
 
 def check_plain(value: Any) -> None:
@@ -150,38 +181,65 @@ def open_message(raw: bytes) -> Message:
     unpacker.feed(raw)
     try:
         message = _open(unpacker, raw)
-    except (ValueError, msgpack.UnpackException) as err:
+    except _UNREADABLE as err:
         raise Fatal(FatalCode.BAD_ENVELOPE, f"bad envelope: {err or type(err).__name__}") from None
     if len(raw) > limits.NESTING_DEPTH and _is_too_deep(raw):
         fault = Fault.new(Code.TOO_LARGE, f"nested deeper than {limits.NESTING_DEPTH}")
+        fault.kind = message.kind
         fault.msgid = message.msgid if message.kind != NOTIFICATION else None
         raise fault
     return message
 
 
 def _open(unpacker: Any, raw: bytes) -> Message:
+    """Nothing is decoded before its first byte has said that it is small when decoded."""
     size = unpacker.read_array_header()
-    kind = unpacker.unpack()
-    if type(kind) is not int or (size, kind) not in ((4, 0), (4, 1), (3, 2)):
+    kind = raw[1]
+    if (size, kind) not in ((4, 0), (4, 1), (3, 2)):
         raise ValueError("not a request, response or notification")
+    unpacker.skip()
     if kind == NOTIFICATION:
-        method = _method(unpacker.unpack())
+        method = _method(unpacker, raw)
         return Message(kind, 0, method, _params(unpacker, raw, None), None, NIL)
-    msgid = unpacker.unpack()
-    if type(msgid) is not int or not 0 <= msgid <= limits.MSGID:
-        raise ValueError("msgid is not an integer from 0 to 2^32-1")
+    msgid = _msgid(unpacker, raw)
     if kind == REQUEST:
-        method = _method(unpacker.unpack())
+        method = _method(unpacker, raw)
         return Message(kind, msgid, method, _params(unpacker, raw, msgid), None, NIL)
-    error = unpacker.unpack()
+    error = _error(unpacker, raw)
     start = unpacker.tell()
     return Message(kind, msgid, "", [], error, raw[start:])
+
+
+def _msgid(unpacker: Any, raw: bytes) -> int:
+    first = raw[unpacker.tell()]
+    if first > 0x7F and not 0xCC <= first <= 0xD3:
+        raise ValueError("msgid is not an integer from 0 to 2^32-1")
+    msgid: int = unpacker.unpack()
+    if not 0 <= msgid <= limits.MSGID:
+        raise ValueError("msgid is not an integer from 0 to 2^32-1")
+    return msgid
+
+
+def _error(unpacker: Any, raw: bytes) -> Any:
+    """R7: whatever it is, it is an error; what cannot be decoded is told as text."""
+    start = unpacker.tell()
+    unpacker.skip()
+    part = raw[start : unpacker.tell()]
+    if part == NIL:
+        return None
+    if len(part) > limits.ERROR_BYTES:
+        return f"an error of {len(part)} bytes"
+    try:
+        return msgpack.unpackb(part, strict_map_key=False, unicode_errors="replace")
+    except _UNREADABLE:
+        return f"an error that cannot be read: {part[:60]!r}"
 
 
 def _params(unpacker: Any, raw: bytes, msgid: int | None) -> list[bytes]:
     count = unpacker.read_array_header()
     if count > limits.PARAMS:
         fault = Fault.new(Code.INVALID_PARAMS, f"{count} params, the limit is {limits.PARAMS}")
+        fault.kind = NOTIFICATION if msgid is None else REQUEST
         fault.msgid = msgid
         raise fault
     start = unpacker.tell()
@@ -194,13 +252,13 @@ def _params(unpacker: Any, raw: bytes, msgid: int | None) -> list[bytes]:
     return parts
 
 
-def _method(value: Any) -> str:
+def _method(unpacker: Any, raw: bytes) -> str:
     """R5; a method that is no legal name is an unknown one, so it keeps its text."""
-    if isinstance(value, bytes):
-        value = value.decode("utf-8", "replace")
-    if not isinstance(value, str):
-        raise ValueError("method is not a str")  # noqa: TRY004 - one kind of bad envelope
-    return value
+    first = raw[unpacker.tell()]
+    if first not in _STR and first not in _BIN:
+        raise ValueError("method is not a str")
+    value = unpacker.unpack()
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
 
 
 def is_method_name(name: str) -> bool:

@@ -1,11 +1,13 @@
-"""Who waits for a job: the answer to `run`, or what `submit` keeps for `wait` and `job_done`."""
+"""Who waits for a job: whoever sent `run` or `submit`, and whoever asks for it with `wait`."""
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 from ..protocol.errors import Code, Fault
 from ..protocol.messages import NIL, pack
+from .kept import Ended
 from .model import Job
 from .record import pack_record
 
@@ -16,8 +18,8 @@ if TYPE_CHECKING:
 class Caller:
     """One request for one job. A job has one per request that named its id."""
 
-    __slots__ = ("cancels", "credits", "is_answered", "msgid", "notifies", "progress", "record",
-                 "runs", "session", "size")  # fmt: skip
+    __slots__ = ("cancels", "credits", "is_answered", "is_duplicate", "is_forgotten", "msgid",
+                 "notifies", "progress", "record", "runs", "session", "size")  # fmt: skip
 
     def __init__(self, session: Session, msgid: int, *, runs: bool, size: int) -> None:
         self.session = session
@@ -29,32 +31,71 @@ class Caller:
         self.progress = False
         self.credits = 0  # items it may still be sent
         self.cancels = runs  # what its disconnect means for the job
+        self.is_duplicate = False  # the job was another request's before
         self.is_answered = False
+        self.is_forgotten = False  # nobody will ask for the outcome
 
-    def admitted(self, job: Job, *, duplicate: bool = False) -> None:
+    @property
+    def holds(self) -> bool:
+        """Is this a reason for the job to go on?"""
+        return self.session.is_open or not self.cancels
+
+    def admitted(self, job: Job) -> None:
         """The job was accepted (or is the one that was)."""
         if not self.runs and not self.is_answered:
             self.is_answered = True
-            self.session.respond(self.msgid, pack({"job": job.id, "duplicate": duplicate}))
+            answer = {"job": job.id, "duplicate": self.is_duplicate}
+            self.session.respond(self.msgid, pack(answer))
 
     def settled(self, job: Job) -> None:
         """The job ended."""
-        session = self.session
-        session.job_left(job, self)
+        self.session.job_left(job, self)
         if self.runs:
             self._answer_run(job)
         elif not self.is_answered:  # it never got into the queue
             self.is_answered = True
             fault = job.fault or Fault.new(Code.INTERNAL, "the job ended before it was accepted")
-            session.refuse(self.msgid, fault)
-        else:
-            session.keep(job, pack_record(job), notify=self.notifies)
+            self.session.refuse(self.msgid, fault)
+        elif not self.is_forgotten:
+            self.session.keep(job.id, Ended.of(job), notify=self.notifies)
 
     def _answer_run(self, job: Job) -> None:
-        session = self.session
+        """A refusal is an error, also for who wants the record."""
         if self.record and job.seq:
-            session.respond(self.msgid, pack_record(job))
+            self.session.respond(self.msgid, pack_record(job))
         elif job.fault is not None:
-            session.refuse(self.msgid, job.fault)
+            self.session.refuse(self.msgid, job.fault)
         else:
-            session.respond(self.msgid, job.result if job.result is not None else NIL)
+            self.session.respond(self.msgid, NIL if job.result is None else job.result)
+
+    def replay(self, job_id: str, ended: Ended) -> None:
+        """The job had ended before this request came."""
+        if not self.runs:
+            self.session.respond(self.msgid, pack({"job": job_id, "duplicate": True}))
+        elif self.record:
+            self.session.respond(self.msgid, ended.record)
+        elif ended.fault is not None:
+            self.session.refuse(self.msgid, ended.fault)
+        else:
+            self.session.respond(self.msgid, ended.result)
+
+
+class Waiter:
+    """One who asked with `wait` for a job that has not ended. It is no reason to go on."""
+
+    __slots__ = ("future",)
+
+    progress = False
+    credits = 0
+    holds = False
+
+    def __init__(self) -> None:
+        self.future: asyncio.Future[Ended] = asyncio.get_running_loop().create_future()
+
+    def admitted(self, job: Job) -> None:
+        """Nothing to tell yet."""
+
+    def settled(self, job: Job) -> None:
+        """The job ended."""
+        if not self.future.done():
+            self.future.set_result(Ended.of(job))

@@ -32,9 +32,7 @@ async def add(session: Session, message: Message) -> bytes:
     """`[name, O{every plugin key}]` → `{name, release, generation}` once it serves."""
     _may_add(session)
     name = calls.text(message, 0, "name")
-    given = unpack(message.params[1]) if len(message.params) > 1 else {}
-    if not isinstance(given, dict):
-        raise calls.invalid("add: the plugin's keys must be a map")
+    given = calls.options(message, 1, large="source")
     service = session.service
     try:
         spec = plugin_spec(name, given, Path.cwd(), service.config.defaults)
@@ -62,9 +60,7 @@ async def remove(session: Session, message: Message) -> bytes:
 async def reload(session: Session, message: Message) -> bytes:
     """`[[name, …], O]` → `[{name, outcome, …}, …]`; no names: whatever changed, and the config."""
     names = calls.names(message, 0, "names")
-    given = unpack(message.params[1]) if len(message.params) > 1 else {}
-    if not isinstance(given, dict):
-        raise calls.invalid("reload: the options must be a map")
+    given = calls.options(message, 1, large="source")
     level = _level(given)
     timeout_s = calls.seconds(given, "timeout_ms")
     core = session.service.shell.core

@@ -6,12 +6,14 @@ import asyncio
 import re
 from typing import Any
 
+from ..protocol import limits
 from ..protocol.errors import Code, Fault
-from ..protocol.messages import Message, pack, unpack
+from ..protocol.messages import Message, pack
 from . import calls
-from .caller import Caller
+from .caller import Caller, Waiter
+from .kept import Ended, call_of
 from .model import Job
-from .session import Session
+from .session import ENVELOPE_BYTES, Session
 from .states import JobState
 
 JOB_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
@@ -32,28 +34,55 @@ def _take(session: Session, message: Message, *, runs: bool) -> None:
     method = calls.text(message, 1, "method") if len(message.params) > 1 else "run"
     args = message.params[2] if len(message.params) > 2 else pack([])
     given = calls.options(message, 3)
+    core = session.service.shell.core
+    spec = core.plugin(plugin).spec
     size = sum(map(len, message.params))
     caller = Caller(session, message.msgid, runs=runs, size=size)
     _read_caller(caller, given, plugin, runs=runs)
     job_id = _job_id(session, given)
-    service = session.service
-    known = service.shell.core.jobs.get(job_id)
-    if known is not None or job_id in session.kept:
-        _join(session, known, caller, (job_id, plugin, method, args))
-        return
-    job = _job(job_id, plugin, method, args, given)
-    job.owner = [caller]
     block_s = calls.seconds(given, "block_ms")
-    spec = service.shell.core.plugin(plugin).spec
     may_wait = spec.full == "block" if block_s is None else block_s > 0
+    ended = session.kept.get(job_id)
+    if job_id not in core.jobs and ended is not None:
+        _check_same(job_id, ended.call == call_of(plugin, method, args))
+        caller.replay(job_id, ended)
+        return
     session.check_credit(size, may_wait=may_wait)
+    job = core.jobs.get(job_id)
+    if job is not None:
+        _check_same(job_id, (job.plugin, job.method, job.args) == (plugin, method, args))
+        _join(session, job, caller)
+    else:
+        job = _job(job_id, plugin, method, args, given)
+        _start(session, job, caller, block_s)
+
+
+def _start(session: Session, job: Job, caller: Caller, block_s: float | None) -> None:
+    job.owner = [caller]
     session.job_came(job, caller)
     try:
-        accepted = service.shell.submit(job, block_s)
+        accepted = session.service.shell.submit(job, block_s)
     except Fault:
         session.job_left(job, caller)
         raise
     if accepted:
+        caller.admitted(job)
+
+
+def _check_same(job_id: str, is_same: bool) -> None:
+    """The same id is the same call, or it is a conflict."""
+    if not is_same:
+        raise Fault.new(Code.CONFLICT, f"id {job_id} belongs to another call", job=job_id)
+
+
+def _join(session: Session, job: Job, caller: Caller) -> None:
+    """One more who waits for a job under way; it may be another session's."""
+    caller.is_duplicate = True
+    job.owner.append(caller)
+    session.job_came(job, caller)
+    if caller.credits:
+        _grant(session, job, caller.credits)
+    if job.seq:
         caller.admitted(job)
 
 
@@ -71,19 +100,21 @@ def _read_caller(caller: Caller, given: dict[str, Any], plugin: str, *, runs: bo
 
 
 def _job_id(session: Session, given: dict[str, Any]) -> str:
-    job_id = given.get("id")
+    job_id = calls.word(given, "id")
     if job_id is None:
         return session.service.new_job_id()
-    if not isinstance(job_id, str) or JOB_ID.fullmatch(job_id) is None:
+    if JOB_ID.fullmatch(job_id) is None:
         raise calls.invalid(f"id must match {JOB_ID.pattern}, not {job_id!r:.80}")
     return job_id
 
 
 def _job(job_id: str, plugin: str, method: str, args: bytes, given: dict[str, Any]) -> Job:
-    key = given.get("key")
-    if key is not None and not isinstance(key, str):
-        raise calls.invalid(f"key must be a str, not {key!r:.40}")
-    passed_on = {name: given[name] for name in ("progress", "stream") if given.get(name)}
+    key = calls.word(given, "key")
+    passed_on: dict[str, Any] = {}
+    if calls.flag(given, "progress"):
+        passed_on["progress"] = True
+    if given.get("stream") is not None:
+        passed_on["stream"] = given["stream"]  # the link knows what is left of it
     return Job(
         job_id, plugin, method, args,
         key=key, idempotent=calls.flag(given, "idempotent"),
@@ -91,53 +122,58 @@ def _job(job_id: str, plugin: str, method: str, args: bytes, given: dict[str, An
     )  # fmt: skip
 
 
-def _join(
-    session: Session, known: Job | None, caller: Caller, call: tuple[str, str, str, bytes]
-) -> None:
-    """The same id and the same call: the same job. Another call: CONFLICT."""
-    job_id, plugin, method, args = call
-    if known is None:
-        if caller.runs:
-            session.kept.ask(job_id).add_done_callback(
-                lambda future: session.respond(caller.msgid, future.result())
-            )
-        else:
-            caller.is_answered = True
-            session.respond(caller.msgid, pack({"job": job_id, "duplicate": True}))
-        return
-    if (known.plugin, known.method, known.args) != (plugin, method, args):
-        raise Fault.new(Code.CONFLICT, f"id {job_id} belongs to another call", job=job_id)
-    known.owner.append(caller)
-    if job_id not in session.callers:
-        session.job_came(known, caller)
-    else:
-        caller.size = 0
-    if known.seq:
-        caller.admitted(known, duplicate=True)
-
-
 async def wait(session: Session, message: Message) -> bytes:
-    """`[[job, …], O{mode, timeout_ms, forget}]` → `[record, …]`."""
-    job_ids = calls.names(message, 0, "jobs")
+    """`[[job, …], O{mode, timeout_ms, forget}]` → `[record, …]` of those that have ended."""
+    job_ids = list(dict.fromkeys(calls.names(message, 0, "jobs")))
     given = calls.options(message, 1)
     mode = calls.choice(given, "mode", ("all", "any"))
     timeout_s = calls.seconds(given, "timeout_ms")
+    forgets = calls.flag(given, "forget")
     jobs = session.service.shell.core.jobs
+    ended: dict[str, Ended] = {}
+    waiting: dict[str, tuple[Job, Waiter]] = {}
     for job_id in job_ids:
-        if job_id not in session.kept and job_id not in jobs:
-            raise Fault.new(Code.NOT_FOUND, f"no job {job_id!r}", job=job_id)
-    if not job_ids:
-        return pack([])
-    futures = {job_id: session.kept.ask(job_id) for job_id in job_ids}
+        if (known := session.kept.get(job_id)) is not None:
+            ended[job_id] = known
+        elif job_id in jobs:
+            waiting[job_id] = (jobs[job_id], Waiter())
+        else:
+            raise Fault.new(Code.NOT_FOUND, f"no job {job_id!r:.80}", job=job_id)
+    if waiting and not (ended and mode == "any"):
+        ended |= await _ended(waiting, mode, timeout_s)
+    records = [ended[job_id].record for job_id in job_ids if job_id in ended]
+    answer = pack_array(records)
+    if len(answer) <= limits.MESSAGE_BYTES - ENVELOPE_BYTES:  # else they can be had one by one
+        _forget(session, job_ids if forgets else list(ended))
+    return answer
+
+
+async def _ended(
+    waiting: dict[str, tuple[Job, Waiter]], mode: str, timeout_s: float | None
+) -> dict[str, Ended]:
+    """What has ended when enough has, or when it is time."""
     how = asyncio.ALL_COMPLETED if mode == "all" else asyncio.FIRST_COMPLETED
-    done, late = await asyncio.wait(futures.values(), timeout=timeout_s, return_when=how)
-    for future in late:
-        future.cancel()
-    ended = [job_id for job_id, future in futures.items() if future in done]
-    for job_id in ended:
+    for job, waiter in waiting.values():
+        job.owner.append(waiter)
+    try:
+        futures = [waiter.future for _, waiter in waiting.values()]
+        await asyncio.wait(futures, timeout=timeout_s, return_when=how)
+    finally:
+        for job, waiter in waiting.values():
+            job.owner.remove(waiter)
+    return {
+        job_id: waiter.future.result()
+        for job_id, (_, waiter) in waiting.items()
+        if waiter.future.done()
+    }
+
+
+def _forget(session: Session, job_ids: list[str]) -> None:
+    """Delivered, or wanted no more: also what has not ended yet will not be kept."""
+    for job_id in job_ids:
         session.kept.forget(job_id)
-    records = [futures[job_id].result() for job_id in ended]
-    return pack_array(records)
+        if job_id in session.callers:
+            session.callers[job_id].is_forgotten = True
 
 
 def pack_array(parts: list[bytes]) -> bytes:
@@ -151,13 +187,15 @@ def cancel(session: Session, message: Message) -> bytes:
     job_id = calls.text(message, 0, "job")
     given = calls.options(message, 1)
     mode = calls.choice(given, "mode", ("soft", "kill"))
-    reason = given.get("reason")
+    why = "late" if calls.word(given, "reason") == "late" else "client"
     job = session.service.shell.core.jobs.get(job_id)
-    if job is None:
-        raise Fault.new(Code.NOT_FOUND, f"no job {job_id!r} is queued or running", job=job_id)
-    why = "late" if reason == "late" else "client"
-    session.service.shell.cancel(job, why, kill=mode == "kill")
-    return pack({"job": job_id, "state": job.state.value})
+    ended = session.kept.get(job_id)
+    if job is not None:
+        session.service.shell.cancel(job, why, kill=mode == "kill")
+        return pack({"job": job_id, "state": job.state.value})
+    if ended is not None:
+        return pack({"job": job_id, "state": ended.state})
+    raise Fault.new(Code.NOT_FOUND, f"no job {job_id!r:.80} is queued or running", job=job_id)
 
 
 async def flush(session: Session, message: Message) -> bytes:
@@ -168,13 +206,15 @@ async def flush(session: Session, message: Message) -> bytes:
 def more(session: Session, message: Message) -> None:
     """`[job, n]`: the caller takes n more items of the stream."""
     job_id = calls.text(message, 0, "job")
-    count = calls.whole({"n": unpack(message.params[1])}, "n") if len(message.params) > 1 else 0
+    count = calls.number(message, 1, "n")
     job = session.service.shell.core.jobs.get(job_id)
     caller = session.callers.get(job_id)
-    if job is None or caller is None or not count:
-        return
-    caller.credits += count
+    if job is not None and caller is not None and job.options and "stream" in job.options:
+        caller.credits += count
+        _grant(session, job, count)
+
+
+def _grant(session: Session, job: Job, count: int) -> None:
+    """Let the worker know; one that gets the job later is told then what is allowed in all."""
     if job.state is JobState.RUNNING and job.worker is not None:
-        session.service.shell.tell(job.worker, "more", [job_id, count])
-    elif job.options is not None:
-        job.options["stream"] = caller.credits
+        session.service.shell.tell(job.worker, "more", [job.id, count])

@@ -44,14 +44,16 @@ def status(session: Session, message: Message) -> bytes:
     """`[O{plugin, job}]` → the `changeover.status/1` document with `seq`."""
     given = calls.options(message, 0)
     core = session.service.shell.core
-    job_id, plugin = given.get("job"), given.get("plugin")
+    job_id, plugin = calls.word(given, "job"), calls.word(given, "plugin")
     if plugin is not None:
-        core.plugin(str(plugin))
+        core.plugin(plugin)
     document = session.service.status_document(plugin)
     if job_id is not None:
-        job = core.jobs.get(str(job_id))
+        job = core.jobs.get(job_id)
         if job is None:
-            raise Fault.new(Code.NOT_FOUND, f"no job {job_id!r} is queued or running")
+            raise Fault.new(
+                Code.NOT_FOUND, f"no job {job_id!r:.80} is queued or running", job=job_id
+            )
         document["jobs"] = [job_facts(core, job)]
     elif calls.flag(given, "jobs"):
         jobs = core.jobs.values()
@@ -66,9 +68,9 @@ def watch(session: Session, message: Message) -> bytes:
     for topic in topics:
         if topic not in TOPICS:
             raise calls.invalid(f"unknown topic {topic!r}: {', '.join(TOPICS)}")
-    plugin = given.get("plugin")
+    plugin = calls.word(given, "plugin")
     if plugin is not None:
-        session.service.shell.core.plugin(str(plugin))
+        session.service.shell.core.plugin(plugin)
     number = session.service.watches.add(
         session, frozenset(topics), plugin, calls.choice(given, "min_level", ("debug", *LEVELS[1:]))
     )
@@ -83,7 +85,7 @@ def watch(session: Session, message: Message) -> bytes:
 async def history(session: Session, message: Message) -> bytes:
     """`[O{plugin, limit, verify}]` → entries, newest last; with `verify` `{ok, lines, …}`."""
     given = calls.options(message, 0)
-    plugin = given.get("plugin")
+    plugin = calls.word(given, "plugin")
     if calls.flag(given, "verify"):
         return pack(await session.service.verify_history())
     limit = calls.whole(given, "limit")
@@ -97,7 +99,7 @@ def logs(session: Session, message: Message) -> bytes:
     level: Any = calls.choice(given, "level", LEVELS)
     entries = session.service.ring.tail(
         200 if limit is None else limit,
-        plugin=str(given.get("plugin") or ""), job=str(given.get("job") or ""), level=level,
+        plugin=calls.word(given, "plugin") or "", job=calls.word(given, "job") or "", level=level,
     )  # fmt: skip
     return pack([asdict(entry) for entry in entries])
 

@@ -2,51 +2,72 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import OrderedDict
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Self
+
+from ..protocol.errors import Fault
+from ..protocol.messages import NIL
+from .model import Job
+from .record import pack_head
+
+
+def call_of(plugin: str, method: str, args: bytes) -> bytes:
+    """Tell one call from another, in a few bytes."""
+    return sha256(f"{plugin}\0{method}\0".encode() + args).digest()
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """The outcome of one job, as long as somebody may ask for it."""
+
+    call: bytes
+    state: str
+    fault: Fault | None
+    head: bytes  # the record, all but the result
+    result: bytes
+
+    @classmethod
+    def of(cls, job: Job) -> Self:
+        """What is left of a job that has ended."""
+        call = call_of(job.plugin, job.method, job.args)
+        result = NIL if job.result is None else job.result
+        return cls(call, job.state.value, job.fault, pack_head(job), result)
+
+    @property
+    def record(self) -> bytes:
+        """Packed."""
+        return self.head + self.result
+
+    @property
+    def size_bytes(self) -> int:
+        """Of its record."""
+        return len(self.head) + len(self.result)
 
 
 class Kept:
-    """Records by job id, at most `limit_bytes` of them: the oldest go first."""
+    """By job id, at most `limit_bytes` of records: the oldest go first."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, limit_bytes: int) -> None:
-        self._loop = loop
+    def __init__(self, limit_bytes: int) -> None:
         self._limit = limit_bytes
         self._bytes = 0
-        self._records: OrderedDict[str, bytes] = OrderedDict()
-        self._waiting: dict[str, list[asyncio.Future[bytes]]] = {}
+        self._ended: OrderedDict[str, Ended] = OrderedDict()
 
-    def __contains__(self, job_id: str) -> bool:
-        return job_id in self._records
+    def get(self, job_id: str) -> Ended | None:
+        """The outcome, if it is still here."""
+        return self._ended.get(job_id)
 
-    def keep(self, job_id: str, record: bytes) -> None:
-        """Hand the record to whoever waits, and keep it."""
-        self._hand_out(job_id, record)
-        self._records[job_id] = record
-        self._bytes += len(record)
-        while self._bytes > self._limit and len(self._records) > 1:
-            self._bytes -= len(self._records.popitem(last=False)[1])
-
-    def deliver(self, job_id: str, record: bytes) -> None:
-        """It was sent already: only whoever waits gets it too."""
-        self._hand_out(job_id, record)
-
-    def _hand_out(self, job_id: str, record: bytes) -> None:
-        for future in self._waiting.pop(job_id, ()):
-            if not future.done():
-                future.set_result(record)
-
-    def ask(self, job_id: str) -> asyncio.Future[bytes]:
-        """A future of the record."""
-        future: asyncio.Future[bytes] = self._loop.create_future()
-        if job_id in self._records:
-            future.set_result(self._records[job_id])
-        else:
-            self._waiting.setdefault(job_id, []).append(future)
-        return future
+    def keep(self, job_id: str, ended: Ended) -> None:
+        """Keep the outcome, and let the oldest go as needed."""
+        self.forget(job_id)
+        self._ended[job_id] = ended
+        self._bytes += ended.size_bytes
+        while self._bytes > self._limit and len(self._ended) > 1:
+            self._bytes -= self._ended.popitem(last=False)[1].size_bytes
 
     def forget(self, job_id: str) -> None:
         """It was delivered, or nobody wants it."""
-        record = self._records.pop(job_id, None)
-        if record is not None:
-            self._bytes -= len(record)
+        ended = self._ended.pop(job_id, None)
+        if ended is not None:
+            self._bytes -= ended.size_bytes

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import socket
+import stat
 import struct
 from collections import Counter
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from ..protocol.messages import notification
 from ..protocol.paths import default_socket
 
 _PEERCRED = struct.Struct("3i")
+ACCEPT_AGAIN_S = 1.0  # after EMFILE and its like: the waiting client makes the socket readable
 
 
 class ListenError(Exception):
@@ -35,15 +37,22 @@ class Listener:
         self._uids: Counter[int] = Counter()
         self._socket = _bind(path)
         self._inode = os.stat(path).st_ino
-        loop.add_reader(self._socket.fileno(), self._accept)
+        self._again: asyncio.TimerHandle | None = None
+        self._listen()
+
+    def _listen(self) -> None:
+        self._again = None
+        self._loop.add_reader(self._socket.fileno(), self._accept)
 
     def _accept(self) -> None:
         for _ in range(16):
             try:
                 connection, _address = self._socket.accept()
-            except (BlockingIOError, InterruptedError):
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
                 return
-            except OSError:  # EMFILE, ECONNABORTED: the next one may be luckier
+            except OSError:  # EMFILE, ENFILE, ENOBUFS, ENOMEM: whoever waits must wait longer
+                self._loop.remove_reader(self._socket.fileno())
+                self._again = self._loop.call_later(ACCEPT_AGAIN_S, self._listen)
                 return
             self._admit(connection)
 
@@ -67,6 +76,8 @@ class Listener:
 
     def close(self) -> None:
         """Accept nobody; the name goes too, if it is still ours."""
+        if self._again is not None:
+            self._again.cancel()
         self._loop.remove_reader(self._socket.fileno())
         self._socket.close()
         with contextlib.suppress(OSError):
@@ -103,15 +114,21 @@ def _bind(path: str) -> socket.socket:
 
 def _remove_stale(path: str) -> None:
     """A socket that nobody listens on is left from a supervisor that was killed."""
-    if not os.path.lexists(path):
+    try:
+        mode = os.lstat(path).st_mode
+    except FileNotFoundError:
         return
-    probe = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    if not stat.S_ISSOCK(mode):  # connecting would be refused too, but this is somebody's file
+        raise OSError(None, "there is something that is no socket")
+    probe = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
     with contextlib.closing(probe):
         try:
             probe.connect(path)
         except ConnectionRefusedError:
             os.unlink(path)
             return
+        except BlockingIOError:  # somebody listens and is too busy to accept
+            pass
         raise OSError(None, "another supervisor listens there")
 
 

@@ -13,6 +13,11 @@ _RESULT = pack("result")
 
 def pack_record(job: Job) -> bytes:
     """`{job, plugin, release, generation, worker, state, …, result}`; the result is spliced in."""
+    return pack_head(job) + (NIL if job.result is None else job.result)
+
+
+def pack_head(job: Job) -> bytes:
+    """The record up to its last value, the result."""
     release = job.release
     facts = {
         "job": job.id,
@@ -35,4 +40,4 @@ def pack_record(job: Job) -> bytes:
     parts = [_packer.pack_map_header(len(facts) + 1)]
     for key, value in facts.items():
         parts += (pack(key), pack(value))
-    return b"".join((*parts, _RESULT, job.result if job.result is not None else NIL))
+    return b"".join((*parts, _RESULT))

@@ -92,7 +92,7 @@ def _obey_signals(service: Service) -> None:
     def stop() -> None:
         nonlocal count
         count += 1
-        service.spawn_task(service.stop(at_once=count > 1))
+        service.spawn_task(service.stop(at_once=count > 1 or service.stopped.is_set()))
 
     def reload() -> None:
         service.spawn_task(service.hup())

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import os
 import secrets
 import time
@@ -70,6 +71,8 @@ NOTIFICATIONS: dict[str, Callable[[Session, Message], object]] = {
     "cancel": calls_jobs.cancel,
     "more": calls_jobs.more,
 }
+ANSWERS_S = 1.0  # for the requests under way, once no job and no worker is left
+FAREWELL_S = 5.0  # for a client to read its last answers
 
 
 class Service:
@@ -139,16 +142,19 @@ class Service:
         """Its runs are cancelled, its watches end; what it submitted goes on."""
         self.sessions.discard(session)
         self.watches.forget(session)
-        for job_id, caller in list(session.callers.items()):
+        for job_id in list(session.callers):
             job = self.shell.core.jobs.get(job_id)
-            if job is not None and caller.cancels and not _others(job, session):
+            if job is not None and not any(caller.holds for caller in job.owner):
                 self.shell.cancel(job, "disconnected")
         if self._listener is not None and not session.is_stdio:
             self._listener.gone(session.uid)
 
     def stdio_ended(self, session: Session) -> None:
-        """End of input: finish what was accepted, then leave; at once if nobody can be told."""
-        self.spawn_task(self.stop())
+        """End of input: finish what was accepted, however long it takes, then leave.
+
+        Broken input: as `stop`. Should nobody be left to read the answers, `running.py` knows.
+        """
+        self.spawn_task(self.stop(timeout_s=math.inf if session.input_ended else None))
 
     def spawn_task(self, work: Coroutine[Any, Any, Any]) -> None:
         """Run it beside everything else."""
@@ -486,6 +492,9 @@ class Service:
         but_for: Session | None = None,
     ) -> dict[str, Any]:
         """Finish what was accepted (within stop_timeout) and stop; the counts of all plugins."""
+        if at_once and self.stopped.is_set():  # only the farewells are left
+            for session in list(self.sessions):
+                session.close()
         core = self.shell.core
         counts = [plugin.counts for plugin in core.plugins.values()]
         core.stop(self.shell.now(), at_once=at_once)
@@ -514,22 +523,22 @@ class Service:
         self.watches.close()
         if self.last_words:
             await asyncio.wait(self.last_words, timeout=2.0)
-        flushed = [self._farewell(session) for session in list(self.sessions)]
-        if flushed:
-            await asyncio.wait(flushed, timeout=2.0)
+        sessions = list(self.sessions)
+        await asyncio.gather(*(session.answer_all(ANSWERS_S) for session in sessions))
+        await asyncio.gather(*map(self._farewell, sessions))
         await self._watcher.close()
         await self.shell.close()
         self._history.close()
 
     def _farewell(self, session: Session) -> asyncio.Future[None]:
+        """Done when the client has read everything; whoever sent all its input is waited for."""
         gone: asyncio.Future[None] = self.loop.create_future()
-        session.goaway(int(FatalCode.CLOSING), "the supervisor has stopped", reconnect=False)
+        session.goaway(
+            int(FatalCode.CLOSING), "the supervisor has stopped", reconnect=False,
+            patience_s=None if session.is_stdio and session.input_ended else FAREWELL_S,
+        )  # fmt: skip
         session.channel.when_flushed(lambda: None if gone.done() else gone.set_result(None))
         return gone
-
-
-def _others(job: Job, session: Session) -> bool:
-    return any(caller.session is not session and caller.session.is_open for caller in job.owner)
 
 
 def _now() -> str:

@@ -8,6 +8,7 @@ comes later, or is a coroutine of one of these.
 from __future__ import annotations
 
 import asyncio
+import traceback
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
@@ -25,14 +26,16 @@ from ..protocol.messages import (
     response_raw,
 )
 from .caller import Caller
-from .channel import Channel
-from .kept import Kept
+from .channel import Channel, Patience
+from .kept import Ended, Kept
 from .model import Job
 
 if TYPE_CHECKING:
     from .service import Service
 
 LAGS_BYTES = 1024 * 1024
+ENVELOPE_BYTES = 64  # more than there is around a result
+GOAWAY_S = 2.0
 Answer = bytes | None | Coroutine[Any, Any, bytes | None]
 Handler = Callable[["Session", Message], Answer]
 
@@ -52,16 +55,17 @@ class Session:
         self.is_open = True
         self.input_ended = False
         self.callers: dict[str, Caller] = {}  # by job id
-        self.kept = Kept(service.loop, limits.KEPT_RESULTS_BYTES)
+        self.kept = Kept(limits.KEPT_RESULTS_BYTES)
+        self.jobs_in_flight = 0
         self.bytes_in_flight = 0
         self.wants_flushed: set[str] = set()  # plugins whose filters may give back values
-        self.dropped = 0  # notifications of watches, while the client did not read
+        self._dropped: dict[int, int] = {}  # by watch: notifications, while it did not read
         self._msgids: set[int] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._late_progress: dict[str, list[bytes]] = {}
         self.channel = Channel(
             service.loop, read_fd, write_fd, on_message=self._message, on_end=self._ended,
-            on_fatal=self._fatal, is_patient=is_stdio,
+            on_fatal=self._fatal, patience=Patience(unread_s=None) if is_stdio else Patience(),
         )  # fmt: skip
 
     def start(self) -> None:
@@ -74,7 +78,7 @@ class Session:
         try:
             message = open_message(raw)
         except Fault as fault:
-            if fault.msgid is not None:
+            if fault.kind == REQUEST and fault.msgid is not None:
                 self._check_msgid(fault.msgid)
                 self.refuse(fault.msgid, fault)
             return
@@ -92,19 +96,21 @@ class Session:
 
     def _request(self, message: Message) -> None:
         handler = self.service.requests.get(message.method)
+        if handler is None:
+            text = f"unknown method {message.method[:80]!r}"
+            self.refuse(message.msgid, Fault.new(Code.METHOD_NOT_FOUND, text))
+            return
         try:
-            if handler is None:
-                raise Fault.new(Code.METHOD_NOT_FOUND, f"unknown method {message.method!r:.80}")
             answer = handler(self, message)
         except Fault as fault:
             self.refuse(message.msgid, fault)
-            return
-        if answer is None:
-            return
-        if isinstance(answer, bytes):
-            self.respond(message.msgid, answer)
+        except Exception as bug:  # noqa: BLE001 - R3: a fault of ours is answered too
+            self.refuse(message.msgid, self._internal(bug))
         else:
-            self._later(message.msgid, answer)
+            if isinstance(answer, bytes):
+                self.respond(message.msgid, answer)
+            elif answer is not None:
+                self._later(message.msgid, answer)
 
     def _later(self, msgid: int, answer: Coroutine[Any, Any, bytes | None]) -> None:
         task = self.service.loop.create_task(self._await(msgid, answer))
@@ -118,10 +124,24 @@ class Session:
             self.refuse(msgid, fault)
         except asyncio.CancelledError:
             self.refuse(msgid, Fault.new(Code.STOPPING, "the supervisor is stopping"))
-            raise
+        except Exception as bug:  # noqa: BLE001 - R3
+            self.refuse(msgid, self._internal(bug))
         else:
             if result is not None:
                 self.respond(msgid, result)
+
+    def _internal(self, bug: Exception) -> Fault:
+        self.service.narrate("error", "", "".join(traceback.format_exception(bug)).rstrip())
+        return Fault.new(Code.INTERNAL, f"a fault of the supervisor's: {type(bug).__name__}: {bug}")
+
+    async def answer_all(self, timeout_s: float) -> None:
+        """Let the requests under way come to their answers; then they are told that it is over."""
+        if self._tasks:
+            _, late = await asyncio.wait(set(self._tasks), timeout=timeout_s)
+            for task in late:
+                task.cancel()
+            if late:
+                await asyncio.wait(late, timeout=timeout_s)
 
     def _notification(self, message: Message) -> None:
         handler = self.service.notifications.get(message.method)
@@ -135,9 +155,9 @@ class Session:
 
     def respond(self, msgid: int, result: bytes) -> None:
         """The one response to a request; `result` is packed. Too large is an error instead."""
-        if len(result) > limits.MESSAGE_BYTES - 64:
-            fault = Fault.new(Code.TOO_LARGE, f"a result of {len(result)} bytes", executed="yes")
-            self.refuse(msgid, fault)
+        if len(result) > limits.MESSAGE_BYTES - ENVELOPE_BYTES:
+            text = f"an answer of {len(result)} bytes, a message holds {limits.MESSAGE_BYTES}"
+            self.refuse(msgid, Fault.new(Code.TOO_LARGE, text))
             return
         self._msgids.discard(msgid)
         self.channel.send(response_raw(msgid, result))
@@ -154,16 +174,16 @@ class Session:
     def notify_watch(self, watch: int, method: str, params: list[Any]) -> None:
         """A watch's notification: dropped and counted while the client does not read."""
         if self.channel.unread_bytes > LAGS_BYTES:
-            self.dropped += 1
+            self._dropped[watch] = self._dropped.get(watch, 0) + 1
             return
-        if self.dropped:
-            self.notify("lagged", [watch, {"dropped": self.dropped, "seq": self.service.seq}])
-            self.dropped = 0
+        dropped = self._dropped.pop(watch, 0)
+        if dropped:
+            self.notify("lagged", [watch, {"dropped": dropped, "seq": self.service.seq}])
         self.notify(method, params)
 
     def progress(self, job: Job, params: list[bytes]) -> None:
         """Pass progress on; for a slow client only the newest of each job."""
-        if self.channel.unread_bytes <= LAGS_BYTES:
+        if self.channel.unread_bytes <= LAGS_BYTES and job.id not in self._late_progress:
             self.channel.send(notification_raw("progress", params))
             return
         if not self._late_progress:
@@ -172,9 +192,8 @@ class Session:
 
     def _send_late_progress(self) -> None:
         late, self._late_progress = self._late_progress, {}
-        for job_id, params in late.items():
-            if job_id in self.callers:
-                self.channel.send(notification_raw("progress", params))
+        for params in late.values():
+            self.channel.send(notification_raw("progress", params))
 
     def item(self, params: list[bytes]) -> None:
         """Pass one item of a stream on."""
@@ -190,10 +209,11 @@ class Session:
         """Raises Fault BUSY beyond `session_jobs` and `session_bytes` (held jobs count too)."""
         spec = self.service.config.supervisor
         factor = 2 if may_wait else 1
-        if len(self.callers) >= spec.session_jobs * factor:
+        if self.jobs_in_flight >= spec.session_jobs * factor:
             raise Fault.new(
-                Code.BUSY, f"{len(self.callers)} jobs in flight in this session", reason="session"
-            )
+                Code.BUSY, f"{self.jobs_in_flight} jobs in flight in this session",
+                reason="session",
+            )  # fmt: skip
         if self.bytes_in_flight + size > spec.session_bytes * factor:
             raise Fault.new(
                 Code.BUSY, f"{self.bytes_in_flight} bytes in flight in this session",
@@ -202,22 +222,24 @@ class Session:
 
     def job_came(self, job: Job, caller: Caller) -> None:
         """A job is on this session's account."""
-        self.callers[job.id] = caller
+        self.callers.setdefault(job.id, caller)
+        self.jobs_in_flight += 1
         self.bytes_in_flight += caller.size
 
     def job_left(self, job: Job, caller: Caller) -> None:
         """It ended."""
         if self.callers.get(job.id) is caller:
             del self.callers[job.id]
+            self._late_progress.pop(job.id, None)
+        self.jobs_in_flight -= 1
         self.bytes_in_flight -= caller.size
 
-    def keep(self, job: Job, record: bytes, *, notify: bool) -> None:
+    def keep(self, job_id: str, ended: Ended, *, notify: bool) -> None:
         """The outcome of a submitted job: delivered, or kept until it is asked for."""
         if notify and self.is_open:
-            self.channel.send(notification_raw("job_done", [record]))
-            self.kept.deliver(job.id, record)
+            self.channel.send(notification_raw("job_done", [ended.record]))
         else:
-            self.kept.keep(job.id, record)
+            self.kept.keep(job_id, ended)
 
     # -- the end
 
@@ -233,18 +255,21 @@ class Session:
             "warning", "", f"{self.peer}: {fatal.message} (code {int(fatal.code)})"
         )
         self.goaway(int(fatal.code), fatal.message)
+        if self.is_stdio:
+            self.service.stdio_ended(self)
 
-    def goaway(self, code: int, message: str, **facts: Any) -> None:
-        """Say why, then end the connection once the client has read it."""
+    def goaway(
+        self, code: int, message: str, *, patience_s: float | None = GOAWAY_S, **facts: Any
+    ) -> None:
+        """Say why, then end the connection once the client has read everything, or in any case
+        after `patience_s` (None: as long as somebody could read it).
+        """
         if not self.is_open:
             return
         self.notify("goaway", [code, message, facts])
-        self.input_ended = True
-        if self.is_stdio:
-            self.service.stdio_ended(self)
         self.channel.when_flushed(self.close)
-        if self.is_open:  # it may never read: not for ever
-            self.service.loop.call_later(2.0, self.close)
+        if patience_s is not None:
+            self.service.loop.call_later(patience_s, self.close)
 
     def close(self) -> None:
         """The client is gone: its runs are cancelled, what it submitted goes on."""

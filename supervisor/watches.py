@@ -7,12 +7,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ..protocol.errors import Code, Fault
 from .log_ring import LEVELS
 
 if TYPE_CHECKING:
     from .session import Session
 
 STATS_S = 1.0
+WATCHES = 64  # of one session: each costs something at every event
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +44,9 @@ class Watches:
     def add(
         self, session: Session, topics: frozenset[str], plugin: str | None, min_level: str
     ) -> int:
-        """Begin a watch; its number."""
+        """Begin a watch; its number. Raises Fault INVALID_PARAMS beyond `WATCHES`."""
+        if sum(watch.session is session for watch in self._watches) >= WATCHES:
+            raise Fault.new(Code.INVALID_PARAMS, f"{WATCHES} watches in one session")
         self._count += 1
         self._watches.append(_Watch(self._count, session, topics, plugin, min_level))
         if "stats" in topics and self._ticking is None:

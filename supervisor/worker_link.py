@@ -5,6 +5,7 @@ It turns messages into facts for the core and orders into messages. It decides n
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -25,7 +26,7 @@ from ..protocol.messages import (
     request_raw,
     unpack,
 )
-from .channel import Channel
+from .channel import Channel, Patience
 from .log_ring import LEVELS
 from .model import Job, Worker
 
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from .launch import Started
     from .shell import Shell
 
+PATIENCE = Patience(unread_s=None, unread_bytes=None)  # a job's own clock runs, and we must read
+RESULT_BYTES = limits.MESSAGE_BYTES - 1024  # its record must fit into a message too
 RAW_ANSWERS = ("export_state", "flush")  # passed on undecoded
 
 
@@ -59,8 +62,7 @@ class WorkerLink:
             on_message=self._message,
             on_end=self._ended,
             on_fatal=self._fatal,
-            is_patient=True,
-            is_bounded=False,
+            patience=PATIENCE,
         )
         self.channel.start()
 
@@ -78,8 +80,9 @@ class WorkerLink:
         msgid = self._next_msgid()
         self._jobs[msgid] = job.id
         options: dict[str, Any] = {"attempt": job.attempts}
-        if job.timeout_s is not None:
-            options["timeout_ms"] = int(job.timeout_s * 1000)
+        if job.timer is not None:  # what is left of it
+            left_s = max(0.0, job.timer.when - self._shell.now())
+            options["timeout_ms"] = math.ceil(left_s * 1000)
         if job.options:
             options.update(job.options)
         if "stream" in options:  # a re-run yields the items again that were sent already
@@ -117,19 +120,30 @@ class WorkerLink:
 
     def _unreadable(self, fault: Fault) -> None:
         """Too deep: if it is a job's answer, that job failed and nothing else."""
-        job_id = self._jobs.pop(fault.msgid, None) if fault.msgid is not None else None
+        if fault.msgid is None or fault.kind != RESPONSE:
+            if fault.msgid is not None:
+                self.channel.send(failure(fault.msgid, fault))
+            return
+        job_id = self._jobs.pop(fault.msgid, None)
         if job_id is not None:
-            invalid = Fault.new(Code.RESULT_INVALID, fault.message)
-            self._shell.answered(self.worker, job_id, invalid, NIL)
+            self._invalid(job_id, fault.message)
         elif fault.msgid in self._asked:
-            assert fault.msgid is not None
             self._shell.replied(self.worker, self._asked.pop(fault.msgid), fault, None)
+        else:
+            self._stray()
+
+    def _invalid(self, job_id: str, why: str) -> None:
+        invalid = Fault.new(Code.RESULT_INVALID, why)
+        self._shell.answered(self.worker, job_id, invalid, NIL)
 
     def _response(self, message: Message) -> None:
-        fault = Fault.of(message.error) if message.error is not None else None
+        fault = _fault(message.error) if message.error is not None else None
         job_id = self._jobs.pop(message.msgid, None)
         if job_id is not None:
-            self._shell.answered(self.worker, job_id, fault, message.result)
+            if len(message.result) > RESULT_BYTES:
+                self._invalid(job_id, f"a result of {len(message.result)} bytes")
+            else:
+                self._shell.answered(self.worker, job_id, fault, message.result)
             return
         method = self._asked.pop(message.msgid, None)
         if method is None:
@@ -150,28 +164,30 @@ class WorkerLink:
             return  # R10: an unknown notification is ignored
         try:
             handler(message.params)
-        except (Fault, ValueError, TypeError, IndexError):
+        except (Fault, ValueError, TypeError, IndexError, OverflowError):
             self._stray()  # one of ours, but not in its shape
 
     def _progress(self, params: list[bytes]) -> None:
         job = self._job(params[0])
         if job is not None:
-            self._shell.progress(job, params)
+            self._shell.progress(job, [params[0], _small(params[1])])
 
     def _item(self, params: list[bytes]) -> None:
         job = self._job(params[0])
         if job is not None:
-            self._shell.item(job, int(unpack(params[1])), params)
+            self._shell.item(job, int(unpack(_small(params[1]))), params[:3])
 
     def _job(self, raw: bytes) -> Job | None:
-        return self.worker.jobs.get(str(unpack(raw)))
+        """The job, while somebody waits for it (R4: nothing comes after the response)."""
+        job = self.worker.jobs.get(str(unpack(_small(raw))))
+        return None if job is None or job.has_ended else job
 
     def _log(self, params: list[bytes]) -> None:
-        level, text = unpack(params[0]), str(unpack(params[1]))
+        level, text = unpack(_small(params[0])), str(unpack(_small(params[1])))
         self._shell.worker_log(self.worker, level if level in LEVELS else "info", text)
 
     def _extend(self, params: list[bytes]) -> None:
-        extra_ms = unpack(params[1])
+        extra_ms = unpack(_small(params[1]))
         self._shell.extended(self.worker, max(0.0, float(extra_ms) / 1000))
 
     def _ended(self) -> None:
@@ -189,7 +205,25 @@ class WorkerLink:
         self.channel.close()
 
 
+def _fault(value: Any) -> Fault:
+    """An error of the worker's, with what every caller may look for."""
+    fault = Fault.of(value)
+    named = {str(key): item for key, item in fault.data.items()}
+    fault.data = {**Fault.new(fault.code, "").data, **named}
+    return fault
+
+
+def _small(raw: bytes) -> bytes:
+    """What is decoded here is short, whatever a worker sends: it could be a bomb."""
+    if len(raw) > limits.OPTIONS_BYTES:
+        raise ValueError(f"{len(raw)} bytes")
+    return raw
+
+
 def _decoded(raw: bytes) -> Any:
+    """The answer to a control request; text for what nobody can read."""
+    if len(raw) > limits.ERROR_BYTES:
+        return f"{len(raw)} bytes"
     try:
         return unpack(raw)
     except Fault:
