@@ -422,8 +422,19 @@ def test_a_plugin_that_rejects_refuses_jobs_at_once(capsys: Told) -> None:
 def test_history_tells_each_changeover(capsys: Told) -> None:
     assert main(["history", "double"]) == 0
     titles, row = capsys.readouterr().out.splitlines()
-    assert titles.split()[:4] == ["SEQ", "TIME", "PLUGIN", "EVENT"]
-    assert row.split()[3:6] == ["double", "changeover", "start"]
+    assert titles.split()[:4] == ["SEQ", "TIME", "PLUGIN", "WHY"]
+    assert row.split()[3:] == [
+        "double",
+        "start",
+        "-",
+        "1.0.0",
+        "@1",
+        "done",
+        "0",
+        "0",
+        "0",
+        "config",
+    ]
 
 
 @pytest.mark.usefixtures("served")

@@ -207,8 +207,13 @@ def test_history_tells_who_why_from_to_and_how_it_ended() -> None:
 
     (row,) = history_table([entry]).rows
     assert row[0] == "4"
-    assert row[2:] == ("p", "changeover", "reload", "uid:0", "2.1.0 @3", "2.2.0 @4", "done",
-                       "2", "0", "0")  # fmt: skip
+    assert row[2:] == ("p", "reload", "2.1.0 @3", "2.2.0 @4", "done", "2", "0", "0", "uid:0")
+
+
+def test_history_names_what_is_no_changeover() -> None:
+    (row,) = history_table([{"seq": 1, "time": "now", "event": "history-repaired"}]).rows
+
+    assert row[:4] == ("1", "now", "-", "history-repaired")
 
 
 def test_a_log_line_names_plugin_and_level() -> None:

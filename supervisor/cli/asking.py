@@ -90,7 +90,8 @@ def private(settings: Settings, keys: dict[str, Any]) -> Iterator[Changeover]:
     from ...client import launch
 
     level = "error" if settings.quiet else "info" if settings.verbose else "warning"
-    with launch({}, **{"log.level": level, **keys}) as supervisor:
+    # What it says goes to our stderr, which somebody reads: never JSON.
+    with launch({}, **{"log.level": level, "log.format": "text", **keys}) as supervisor:
         yield supervisor
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ...client.errors import ChangeoverError
+from ...client.errors import Cancelled, ChangeoverError
 from .asking import Seconds, milliseconds, plugin_at
 from .exits import exit_code
 from .output import show_document, show_result
@@ -49,10 +49,13 @@ def call(
     printed as JSON; bytes go to a pipe or file as they are.
     """
     given = read_arguments(arguments)
-    with plugin_at(settings, plugin) as (supervisor, name), ProgressBar(settings) as bar:
-        options = {**milliseconds(timeout), "id": job, "on_progress": bar.show}
-        target = supervisor[name].method(given.method).options(**options)
-        return _await(settings, target.submit(*given.positional, **given.named))
+    with plugin_at(settings, plugin) as (supervisor, name):
+        with ProgressBar(settings) as bar:
+            options = {**milliseconds(timeout), "id": job, "on_progress": bar.show}
+            target = supervisor[name].method(given.method).options(**options)
+            future = target.submit(*given.positional, **given.named)
+            _await(future)
+        return _tell(settings, future)
 
 
 def read_arguments(arguments: tuple[str, ...]) -> Arguments:
@@ -82,12 +85,19 @@ def _read_value(text: str) -> Any:
         return text
 
 
-def _await(settings: Settings, future: JobFuture) -> int:
+def _await(future: JobFuture) -> None:
     try:
-        result = future.result()
+        future.exception()
     except KeyboardInterrupt:
         future.cancel()
         raise
+    except Cancelled:
+        return  # `_tell` says so
+
+
+def _tell(settings: Settings, future: JobFuture) -> int:
+    try:
+        result = future.result()
     except ChangeoverError as error:
         if not settings.json:
             raise

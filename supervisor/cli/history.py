@@ -17,8 +17,8 @@ from .tables import Table
 # What a restart reads back, and people know from the line of the changeover itself.
 INNER = frozenset({"cut", "approved"})
 ENTRIES_EACH = 3  # cut, changeover, approved
-_TITLES = ("SEQ", "TIME", "PLUGIN", "EVENT", "WHY", "WHO", "FROM", "TO", "OUTCOME", "DRAINED",
-           "KILLED", "LOST")  # fmt: skip
+_TITLES = ("SEQ", "TIME", "PLUGIN", "WHY", "FROM", "TO", "OUTCOME", "DRAINED", "KILLED", "LOST",
+           "WHO")  # fmt: skip
 
 
 @click.command
@@ -55,15 +55,14 @@ def table(entries: list[dict[str, Any]]) -> Table:
             str(entry.get("seq", "-")),
             _time(entry.get("time")),
             str(entry.get("plugin") or "-"),
-            str(entry.get("event", "-")),
-            str(entry.get("why") or "-"),
-            str(entry.get("who") or "-"),
+            _why(entry),
             release(entry.get("from")),
             release(entry.get("to")),
             str(entry.get("outcome") or "-"),
             str(entry.get("drained", "-")),
             str(entry.get("killed", "-")),
             str(entry.get("lost", "-")),
+            str(entry.get("who") or "-"),
         )
         for entry in entries
     ]
@@ -81,6 +80,14 @@ def _show_verification(settings: Settings, found: dict[str, Any]) -> int:
             f"  the {found['lines']} lines before it are as they were written"
         )
     return 0 if found.get("bad_line") is None else FAILED
+
+
+def _why(entry: dict[str, Any]) -> str:
+    """The trigger of a changeover; anything else by its own name."""
+    event, why = str(entry.get("event", "-")), entry.get("why")
+    if event == "changeover" and why:
+        return str(why)
+    return f"{event} ({why})" if why else event
 
 
 def _time(text: Any) -> str:

@@ -36,10 +36,8 @@ def logs(
         with supervisor.watch("log", plugin=plugin, min_level=level) as updates:
             _show(settings, supervisor.request("logs", options), is_line=True)
             for kind, params in updates:
-                if kind == "goaway":
-                    return
                 entry = dict(zip(LINE, params, strict=False))
-                if job in {None, entry["fields"].get("job")}:
+                if kind == "log_line" and job in {None, entry["fields"].get("job")}:
                     _show(settings, [entry], is_line=True)
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ...client.errors import NotFound
+from ...client.errors import Disconnected, NotFound
 from . import status_view
 from .asking import connected
 from .exits import FAILED
@@ -81,10 +81,11 @@ def _is_ready(settings: Settings, document: dict[str, Any]) -> int:
 def _watch(settings: Settings, supervisor: Changeover, plugin: str | None) -> None:
     """Until somebody interrupts or the supervisor leaves."""
     with supervisor.watch("plugins", "workers", "stats", plugin=plugin) as updates:
-        for kind, _ in updates:
-            if kind == "goaway":
+        for _ in updates:
+            try:
+                document = ask(supervisor, plugin)
+            except Disconnected:
                 return
-            document = ask(supervisor, plugin)
             if settings.is_screen:
                 click.clear()
             show(settings, document, plugin)

@@ -44,10 +44,15 @@ class Table:
     def _show_rich(self, settings: Settings) -> None:
         from rich.console import Console
 
-        Console(no_color=not settings.has_color, highlight=False).print(self.rich())
+        console = Console(no_color=not settings.has_color, highlight=False)
+        lines = self.lines()
+        if max(map(len, lines)) > console.width:
+            click.echo("\n".join(lines))  # whole lines that the terminal wraps, nothing cut off
+        else:
+            console.print(self.rich())
 
     def rich(self) -> object:
-        """The same for a terminal: coloured states, long cells folded."""
+        """The same for a terminal, with coloured states."""
         from rich.table import Table as RichTable
         from rich.text import Text
 

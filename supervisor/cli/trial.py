@@ -156,5 +156,5 @@ class Trial:
 
 
 def _traits(traits: dict[str, Any]) -> str:
-    words = [word for word in ("pure", "stream") if traits.get(word)]
-    return f" ({', '.join(words)})" if words else " (not pure)"
+    words = ["pure" if traits.get("pure") else "not pure", "stream" if traits.get("stream") else ""]
+    return f" ({', '.join(filter(None, words))})"
