@@ -27,6 +27,7 @@ READ = """
 
     @plugin(version="1.0.0")
     def read(fifo):
+        print("reading")
         return open(fifo).read()
 """
 
@@ -108,7 +109,7 @@ def test_the_end_of_input_waits_for_no_thread_that_hangs(
     with WorkerProcess(plugin_file("read.py", READ)) as worker:
         worker.boot(concurrency=2)
         worker.ask_job("stuck", str(path))
-        worker.call("ping", 0)
+        worker.wait_logged("reading\n")
         worker.end_input()
         assert worker.wait_exit() == 3
 

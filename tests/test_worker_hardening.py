@@ -30,7 +30,7 @@ def test_stacks_are_printed_on_request_and_the_job_goes_on(tmp_path: Path) -> No
     with WorkerProcess(PLUGINS / "hangs.py") as worker:
         assert worker.boot()["capabilities"]["stacks"]
         job = worker.ask_job("stuck", str(fifo))
-        worker.call("ping", 0)
+        worker.wait_logged("hanging\n")
         worker.process.send_signal(signal.SIGUSR2)
         worker.wait_logged("in hang")
         fifo.write_text("still here")

@@ -286,6 +286,30 @@ def test_a_class_without_a_method_to_call_is_refused(plugin_file: PluginFile) ->
     assert "Mute has no method to call: name it run" in refusal(source).message
 
 
+@pytest.mark.parametrize(
+    ("fact", "message"),
+    [
+        ("version = 1.2", "import: the version of Odd must be a str, not 1.2"),
+        ("name = 7", "import: the name of Odd must be a str, not 7"),
+        ("frames = 'both'", "import: frames must be one of independent, ordered, not 'both'"),
+        ("state_accepts = 3", "import: TypeError: 'int' object is not iterable"),
+        ("version = property(lambda self: 1 / 0)", "import: ZeroDivisionError: division by zero"),
+    ],
+)
+def test_a_fact_that_makes_no_sense_is_refused(
+    plugin_file: PluginFile, fact: str, message: str
+) -> None:
+    text = f"""
+        from changeover.worker import Plugin
+
+        class Odd(Plugin):
+            {fact}
+            def run(self): ...
+            def on_reload(self, old_version, state): ...
+    """
+    assert refusal(plugin_file("odd.py", text)).message.startswith(message)
+
+
 def test_marked_methods_and_run_are_public(plugin_file: PluginFile) -> None:
     source = plugin_file(
         "several.py",

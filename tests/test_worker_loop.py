@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from changeover.protocol import messages
 from changeover.protocol.errors import Code, Fault
 from tests.conftest import PluginFile
 from tests.worker_driver import WorkerProcess
@@ -141,6 +142,7 @@ def test_ping_is_answered_while_a_job_hangs(tmp_path: Path) -> None:
     with WorkerProcess(PLUGINS / "hangs.py") as worker:
         worker.boot()
         job = worker.ask_job("stuck", str(fifo))
+        worker.wait_logged("hanging\n")
         assert worker.call("ping", [1, "x"]) == [1, "x"]
         assert job not in worker.answers
         fifo.write_text("let go")
@@ -153,6 +155,7 @@ def test_ping_is_answered_while_the_plugin_loads(tmp_path: Path) -> None:
     with WorkerProcess(PLUGINS / "hangs.py") as worker:
         worker.call("hello", {})
         load = worker.ask("load", {"config": {"on_load": str(fifo)}})
+        worker.wait_logged("hanging\n")
         assert worker.call("ping", 5) == 5
         assert load not in worker.answers
         fifo.write_text("")
@@ -165,7 +168,6 @@ def test_jobs_that_wait_behind_a_long_one_run_in_order(tmp_path: Path) -> None:
     with WorkerProcess(PLUGINS / "hangs.py") as worker:
         worker.boot()
         jobs = [worker.ask_job(f"job-{n}", str(fifo)) for n in range(3)]
-        worker.call("ping", 0)
         for n, job in enumerate(jobs):
             fifo.write_text(str(n))
             assert worker.answer(job) == str(n)
@@ -226,7 +228,7 @@ def test_a_worker_whose_job_hangs_leaves_at_the_end_of_input(tmp_path: Path) -> 
     with WorkerProcess(PLUGINS / "hangs.py") as worker:
         worker.boot()
         worker.ask_job("stuck", str(fifo))
-        worker.call("ping", 0)
+        worker.wait_logged("hanging\n")
         worker.end_input()
         assert worker.wait_exit() == 3
         assert b"still busy" in worker.log
@@ -259,4 +261,18 @@ def test_a_call_that_is_nested_too_deep_is_refused_alone(echo: Path) -> None:
         with pytest.raises(Fault) as caught:
             worker.run(deep)
         assert caught.value.code == Code.TOO_LARGE
+        assert worker.run(1) == [[1], {}]
+
+
+@pytest.mark.parametrize(
+    "args", [b"\xc7\x01\x00x", b"\x81\xa6$frame\x01", b"\x81\xa1*\x05", b"\x81\x01\x02"]
+)
+def test_arguments_that_cannot_be_read_were_not_run(echo: Path, args: bytes) -> None:
+    with WorkerProcess(echo) as worker:
+        worker.boot()
+        parts = [messages.pack("bad"), messages.pack("run"), args, messages.pack({})]
+        worker.write(messages.request_raw(77, "job", parts))
+        with pytest.raises(Fault) as caught:
+            worker.answer(77)
+        assert (caught.value.code, caught.value.executed) == (Code.INVALID_PARAMS, "no")
         assert worker.run(1) == [[1], {}]

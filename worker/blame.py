@@ -76,7 +76,7 @@ def trace(exc: BaseException, release: Release) -> str:
     for path, _ in _frames(exc.__traceback__):
         _prime(path, release, linecache)
     try:
-        told = traceback.TracebackException(type(exc), exc, exc.__traceback__, compact=True)
+        told = traceback.TracebackException(type(exc), exc, exc.__traceback__)
         _strip(told, release)
         text = "".join(told.format())
     except Exception as err:  # noqa: BLE001  the exception's own __str__ or __notes__
@@ -113,8 +113,8 @@ def _text(exc: BaseException) -> str:
 
 def _where(exc: BaseException, release: Release) -> str:
     """The author's innermost line; without one, the innermost of all that is not ours."""
-    if isinstance(exc, SyntaxError) and exc.filename and exc.lineno:
-        return release.place(exc.filename, exc.lineno)
+    if isinstance(exc, SyntaxError) and exc.filename:
+        return release.place(exc.filename, exc.lineno or 1)
     frames = _frames(exc.__traceback__)
     if not frames:
         return ""

@@ -42,5 +42,9 @@ class Hooks:
 
     def call(self, plugin: LoadedPlugin, name: str, *args: Any) -> Any:
         """Call the author's hook; None where there is none."""
-        hook = plugin.hook(name)
-        return None if hook is None else self.run(name, hook, *args)
+
+        def call() -> Any:
+            hook = plugin.hook(name)
+            return None if hook is None else hook(*args)
+
+        return self.run(name, call)

@@ -95,7 +95,8 @@ class Life:
         if any(method.is_async for method in plugin.methods.values()):
             self._hooks.coroutines()
         self._runner = Runner(plugin.methods, self._release, self._outlet, self._hooks.coroutines)
-        return messages.pack(self._card(plugin))
+        # Also the plugin's own code: its facts may be properties.
+        return bytes(self._hooks.run("import", lambda: messages.pack(self._card(plugin))))
 
     def _card(self, plugin: LoadedPlugin) -> dict[str, Any]:
         """What `load` answers."""

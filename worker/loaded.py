@@ -97,8 +97,9 @@ class LoadedPlugin:
         return Method(name, getattr(self._instance, name), pure)
 
     def _check(self, target: Any) -> None:
-        if not isinstance(self.version, str):
-            raise LoadError(f"the version of {_name(target)} is no str: {self.version!r:.60}")
+        for what, fact in (("name", self.name), ("version", self.version)):
+            if not isinstance(fact, str):
+                raise LoadError(f"the {what} of {_name(target)} must be a str, not {fact!r:.60}")
         if self.frames not in FRAMES:
             raise LoadError(f"frames must be one of {', '.join(FRAMES)}, not {self.frames!r:.60}")
 

@@ -5,6 +5,7 @@ from changeover.worker.context import Context
 
 
 def hang(fifo: str) -> str:
+    print("hanging")
     with open(fifo) as file:
         return file.read()
 
