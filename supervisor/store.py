@@ -13,15 +13,28 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
-from .digest import Breathe, Files, Reading, Torn, go_on, keys_of, read_bytes, read_files
+from .digest import (
+    Breathe,
+    Files,
+    Fingerprint,
+    Reading,
+    Torn,
+    go_on,
+    keys_of,
+    read_bytes,
+    read_files,
+)
 from .listing import Listing, SourceError, walk_files
 from .source import SourceSet
 from .staged import Staged, StageError, is_bad_luck, stage_error
 from .trees import fill_tree, move_into, remove_tree, seal_tree, sync_folder, write_file
+
+T = TypeVar("T")
 
 _TEMP = ".tmp-"
 _ATTEMPTS = 5
@@ -55,21 +68,11 @@ class Store:
         `breathe` is called between chunks: it may do other work, or raise to give up. Raises
         StageError; then nothing of the attempt is left.
         """
-        try:
-            for _ in range(_ATTEMPTS):
-                try:
-                    return self._stage(source, breathe)
-                except Torn:
-                    continue
-        except SourceError as error:
-            raise StageError(str(error), bad_luck=False) from error
-        except OSError as error:
-            raise stage_error(error, f"{source.shown} cannot be staged") from error
-        raise StageError(
-            f"{source.shown} changed {_ATTEMPTS} times while it was read\n"
-            "  nothing was changed; when the writing has ended, reload again",
-            bad_luck=True,
-        )
+        return self._whole(source, lambda: self._stage(source, breathe))
+
+    def peek(self, source: SourceSet, *, breathe: Breathe = go_on) -> Fingerprint:
+        """What `stage` would name the content that `source` has now; the same errors."""
+        return self._whole(source, lambda: _read(source, source.resolve(), breathe).fingerprint)
 
     def find(self, digest: str, source: SourceSet) -> Staged:
         """The release of that digest, if its bytes still are what the digest says."""
@@ -103,12 +106,27 @@ class Store:
             raise stage_error(error, f"the store {self.root} cannot be cleaned") from error
         return tuple(gone)
 
+    def _whole(self, source: SourceSet, attempt: Callable[[], T]) -> T:
+        """Try again while the source is torn; what goes wrong in words for the operator."""
+        try:
+            for _ in range(_ATTEMPTS):
+                try:
+                    return attempt()
+                except Torn:
+                    continue
+        except SourceError as error:
+            raise StageError(str(error), bad_luck=False) from error
+        except OSError as error:
+            raise stage_error(error, f"{source.shown} cannot be staged") from error
+        raise StageError(
+            f"{source.shown} changed {_ATTEMPTS} times while it was read\n"
+            "  nothing was changed; when the writing has ended, reload again",
+            bad_luck=True,
+        )
+
     def _stage(self, source: SourceSet, breathe: Breathe) -> Staged:
         listing = source.resolve()
-        if source.content:
-            reading = read_bytes(source.content)
-        else:
-            reading = read_files(listing.files, tree=listing.tree, breathe=breathe)
+        reading = _read(source, listing, breathe)
         digest = reading.fingerprint.digest
         if self._intact(digest, source.name, breathe) is None:
             self._copy_in(source, listing, reading, breathe)
@@ -199,6 +217,12 @@ class Store:
     def _clear(self, leftovers: Iterable[str]) -> None:
         for name in leftovers:
             remove_tree(self.root / name)
+
+
+def _read(source: SourceSet, listing: Listing, breathe: Breathe) -> Reading:
+    if source.content:
+        return read_bytes(source.content)
+    return read_files(listing.files, tree=listing.tree, breathe=breathe)
 
 
 def _fill(temp: Path, source: SourceSet, listing: Listing, breathe: Breathe) -> Reading:

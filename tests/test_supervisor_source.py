@@ -95,6 +95,11 @@ def test_a_file_that_does_not_parse_is_left_to_the_worker(tmp_path: Path, text: 
     assert names(tmp_path / "p.py") == ["p.py"]
 
 
+def test_a_warning_about_the_text_is_not_ours_to_give(tmp_path: Path) -> None:
+    write(tmp_path / "used.py")
+    assert names(write(tmp_path / "p.py", r"X = '\d'; import used")) == ["p.py", "used.py"]
+
+
 def test_an_import_can_not_name_a_file_elsewhere(tmp_path: Path) -> None:
     write(tmp_path / "secret.py")
     line = f"import importlib; importlib.import_module({str(tmp_path / 'secret')!r})"

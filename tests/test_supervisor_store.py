@@ -157,6 +157,13 @@ def test_the_digest_is_that_of_the_live_tree(tmp_path: Path, store: Store) -> No
     assert staged.fingerprint == fingerprint(source.resolve().files, tree=True)
 
 
+def test_a_peek_names_what_would_be_staged_and_stages_nothing(tmp_path: Path, store: Store) -> None:
+    source = source_of(write(tmp_path / "p.py", "x"))
+    found = store.peek(source)
+    assert os.listdir(store.root) == []
+    assert found == store.stage(source).fingerprint
+
+
 def test_a_callable_is_staged_as_its_bytes(store: Store) -> None:
     source = SourceSet.of(PluginSpec(name="double", pickled=b"\x80\0bytes"))
     staged = store.stage(source)
@@ -191,8 +198,18 @@ def test_a_change_at_any_moment_of_staging_stages_one_whole_content(
     live = write(tmp_path / "p.bin", b"a" * (2 * MIB))
     breathe = at_call(moment, lambda: write(live, b"b" * (2 * MIB)))
     staged = store.stage(source_of(live), breathe=breathe)
-    assert len(set(staged.path.read_bytes())) == 1
+    data = staged.path.read_bytes()
+    assert (len(set(data)), hashlib.sha256(data).hexdigest()) == (1, staged.digest)
     assert os.listdir(store.root) == [staged.digest]
+
+
+def test_a_change_between_the_hash_and_the_copy_is_seen(tmp_path: Path, store: Store) -> None:
+    """The moment in between is long when a release that was changed by hand is read first."""
+    live = write(tmp_path / "p.bin", b"a")
+    staged = store.stage(source_of(live))
+    forge(staged.path, b"evil")
+    again = store.stage(source_of(live), breathe=at_call(2, lambda: write(live, b"b")))
+    assert (again.path.read_bytes(), again.digest) == (b"b", hashlib.sha256(b"b").hexdigest())
 
 
 @pytest.mark.parametrize("moment", range(1, 9))

@@ -23,8 +23,15 @@ from typing import Any
 
 import pytest
 
-from changeover.supervisor.digest import Fingerprint, compute_hash, fingerprint, read_files
-from changeover.supervisor.look import Look
+from changeover.supervisor.digest import (
+    CHUNK_BYTES,
+    Fingerprint,
+    compute_hash,
+    fingerprint,
+    go_on,
+    read_files,
+)
+from changeover.supervisor.look import Look, look
 from changeover.supervisor.source import SourceSet
 from changeover.supervisor.spec import PluginSpec
 from changeover.supervisor.watcher import Mode, Watcher
@@ -363,6 +370,14 @@ def test_a_new_import_is_part_of_the_source_from_then_on(live: Path) -> None:
     asyncio.run(run())
 
 
+def test_a_file_that_went_counts_as_a_change_of_now(live: Path) -> None:
+    """The files that stay are old; only their folder knows. Its time is set ahead to show it."""
+    in_an_hour_s = live.stat().st_mtime + 3600
+    os.utime(live.parent, (in_an_hour_s, in_an_hour_s))
+    found = look(SourceSet.of(PluginSpec(name="p", source=str(live))), (), False, go_on)
+    assert found.sight.changed_ago_s < -3000
+
+
 def test_a_folder_source_sees_files_that_come_and_go_in_it(tmp_path: Path) -> None:
     folder = tmp_path / "plug"
     (folder / "sub").mkdir(parents=True)
@@ -429,10 +444,14 @@ def test_what_was_just_staged_is_not_read_again_and_nothing_is_polled(live: Path
     asyncio.run(run())
 
 
-def test_closing_does_not_wait_for_a_long_reading(live: Path) -> None:
+def test_closing_ends_a_long_reading_at_its_next_chunk(live: Path) -> None:
+    live.write_bytes(bytes(3 * CHUNK_BYTES))
     reading, closed = threading.Event(), threading.Event()
+    chunks = 0
 
     def breathe() -> None:
+        nonlocal chunks
+        chunks += 1
         reading.set()
         closed.wait(DEADLINE_S)
 
@@ -453,6 +472,7 @@ def test_closing_does_not_wait_for_a_long_reading(live: Path) -> None:
             closed.set()
 
     asyncio.run(run())
+    assert chunks == 1
 
 
 def test_without_events_it_looks_by_itself_and_says_so(live: Path) -> None:
