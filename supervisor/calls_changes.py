@@ -38,12 +38,12 @@ async def add(session: Session, message: Message) -> bytes:
         spec = plugin_spec(name, given, Path.cwd(), service.config.defaults)
     except ConfigError as error:
         raise calls.invalid("\n".join(error.problems)) from None
-    change = service.add(spec, who=session.peer)
+    change = service.roster.add(spec, who=session.peer)
     change = await wait_for(change, "cut", None)
     if change.outcome in ("", "done"):
         return pack({"name": name, "release": release_facts(change.release),
                      "generation": change.number})  # fmt: skip
-    await service.remove(name)
+    await service.roster.remove(name)
     raise Fault.new(
         Code.CHANGE_FAILED, f"{name}: {change.stage}: {change.cause}",
         stage=change.stage, cause=change.cause, plugin=name,
@@ -53,7 +53,7 @@ async def add(session: Session, message: Message) -> bytes:
 async def remove(session: Session, message: Message) -> bytes:
     """`[name, O]` → the plugin's counts, once its last worker has left."""
     _may_add(session)
-    plugin = await session.service.remove(calls.text(message, 0, "name"))
+    plugin = await session.service.roster.remove(calls.text(message, 0, "name"))
     return pack(asdict(plugin.counts))
 
 
@@ -72,14 +72,14 @@ async def reload(session: Session, message: Message) -> bytes:
     if names:
         changes = [_reload_one(session, name, given) for name in names]
     else:
-        changes = session.service.reload_all(who=session.peer)
+        changes = session.service.roster.reload_all(who=session.peer)
     return await _outcomes(session, changes, level, timeout_s)
 
 
 def _reload_one(session: Session, name: str, given: dict[str, Any]) -> Changeover:
     plugin = session.service.shell.core.plugin(name)
     spec = _with_source(plugin.spec, given.get("source"))
-    return session.service.change(
+    return session.service.roster.change(
         name, "reload", who=session.peer, force=calls.flag(given, "force"), spec=spec
     )
 
@@ -111,7 +111,8 @@ async def _dry_run(session: Session, plugin: Plugin, given: dict[str, Any]) -> d
     service = session.service
     spec = _with_source(plugin.spec, given.get("source")) or plugin.spec
     try:
-        digest = await service.digest_of(SourceSet.of(spec))
+        source = SourceSet.of(spec)
+        digest = await service.loop.run_in_executor(service.shell.files, service.shell.peek, source)
     except StageError as error:
         return {"name": plugin.name, "outcome": "refused", "stage": "stage",
                 "cause": error.message, "dry_run": True}  # fmt: skip
@@ -158,19 +159,21 @@ async def rollback(session: Session, message: Message) -> bytes:
         return pack([{"name": name, "outcome": "done", "dry_run": True, "stage": "", "cause": "",
                       "from": release_facts(live), "to": release_facts(target),
                       "running": _running(plugin)}])  # fmt: skip
-    change = session.service.rollback(name, to=to, who=session.peer)
+    change = session.service.roster.rollback(name, to=to, who=session.peer)
     return await _outcomes(session, [change], _level(given), calls.seconds(given, "timeout_ms"))
 
 
 def pause(session: Session, message: Message) -> bytes:
     """`[name or nil, O{reject}]` → `{running, queued}`."""
     reject = calls.flag(calls.options(message, 1), "reject")
-    return _for_each(session, message, lambda name: session.service.pause(name, reject=reject))
+    return _for_each(
+        session, message, lambda name: session.service.roster.pause(name, reject=reject)
+    )
 
 
 def resume(session: Session, message: Message) -> bytes:
     """`[name or nil, O]` → `{running, queued}`."""
-    return _for_each(session, message, session.service.resume)
+    return _for_each(session, message, session.service.roster.resume)
 
 
 def _for_each(session: Session, message: Message, act: Any) -> bytes:
@@ -191,7 +194,6 @@ async def shutdown(session: Session, message: Message) -> bytes:
     assert task is not None
     session.service.last_words.add(task)
     at_once = calls.choice(given, "mode", ("drain", "now")) == "now"
-    counts = await session.service.stop(
-        at_once=at_once, timeout_s=calls.seconds(given, "timeout_ms"), but_for=session
-    )
+    timeout_s = calls.seconds(given, "timeout_ms")
+    counts = await session.service.stop(at_once=at_once, timeout_s=timeout_s)
     return pack(counts)

@@ -71,7 +71,7 @@ def watch(session: Session, message: Message) -> bytes:
     plugin = calls.word(given, "plugin")
     if plugin is not None:
         session.service.shell.core.plugin(plugin)
-    number = session.service.watches.add(
+    number = session.service.news.watches.add(
         session, frozenset(topics), plugin, calls.choice(given, "min_level", ("debug", *LEVELS[1:]))
     )
     service = session.service
@@ -79,7 +79,7 @@ def watch(session: Session, message: Message) -> bytes:
     if "jobs" in topics:
         jobs = service.shell.core.jobs.values()
         snapshot["jobs"] = [job_facts(service.shell.core, job) for job in jobs]
-    return pack({"watch": number, "seq": service.seq, "snapshot": snapshot})
+    return pack({"watch": number, "seq": service.news.seq, "snapshot": snapshot})
 
 
 async def history(session: Session, message: Message) -> bytes:
@@ -87,9 +87,9 @@ async def history(session: Session, message: Message) -> bytes:
     given = calls.options(message, 0)
     plugin = calls.word(given, "plugin")
     if calls.flag(given, "verify"):
-        return pack(await session.service.verify_history())
+        return pack(await session.service.chronicle.verify())
     limit = calls.whole(given, "limit")
-    return pack(await session.service.read_history(plugin, 100 if limit is None else limit))
+    return pack(await session.service.chronicle.read(plugin, 100 if limit is None else limit))
 
 
 def logs(session: Session, message: Message) -> bytes:
@@ -97,7 +97,7 @@ def logs(session: Session, message: Message) -> bytes:
     given = calls.options(message, 0)
     limit = calls.whole(given, "limit")
     level: Any = calls.choice(given, "level", LEVELS)
-    entries = session.service.ring.tail(
+    entries = session.service.news.ring.tail(
         200 if limit is None else limit,
         plugin=calls.word(given, "plugin") or "", job=calls.word(given, "job") or "", level=level,
     )  # fmt: skip

@@ -57,7 +57,7 @@ async def _main(config: Config, state_dir: StateDir, *, stdio: bool, check: bool
         if fds is None:
             path = service.listen()
             service.narrate("info", "", f"listening on {path}, pid {os.getpid()}")
-        changes = service.start_plugins()
+        changes = service.roster.start()
         if fds is not None:
             service.serve_stdio(*fds)
             _leave_with_reader(service, fds[1])

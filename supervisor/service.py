@@ -1,50 +1,38 @@
-"""The supervisor as people and programs meet it: config, clients, signals, history, logs.
+"""The supervisor as its clients meet it: who is connected, what they may call, how it ends.
 
-It joins the shell to the sessions. What happens to jobs and workers is decided in the core.
+It joins the parts: the shell (processes), the roster (plugins), the news, the chronicle.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import math
 import os
 import secrets
 import time
 from collections.abc import Callable, Coroutine
-from datetime import UTC, datetime
 from typing import Any
 
 from ..protocol.errors import Code, FatalCode, Fault
 from ..protocol.messages import Message
 from . import calls_changes, calls_jobs, calls_views
 from .changeover import Changeover
-from .changes import launches_alike
-from .config import Config, ConfigError
-from .digest import Fingerprint
-from .history import History
-from .chain import HistoryError
+from .chronicle import Chronicle
+from .config import Config
 from .listener import Listener, socket_path
-from .log_ring import Level, LogEntry, LogRing
-from .model import Job, Plugin, Worker
-from .narrator import Narrator
+from .log_ring import Level
+from .model import Job, Worker
+from .news import News
 from .orders import Changed
-from .past import Past
-from .rates import Rates
-from .registry import OnChange
+from .roster import Roster
 from .session import Handler, Session
 from .shell import Shell
-from .source import SourceSet
-from .spec import PluginSpec
 from .staged import Staged
 from .state_dir import StateDir
 from .states import Step
 from .status import plugin_facts
 from .store import Store
 from .usage import UsageMeter
-from .waiting import SHOWN, notice
-from .watcher import Watcher
-from .watches import Watches
 
 REQUESTS: dict[str, Handler] = {
     "hello": calls_views.hello,
@@ -71,48 +59,46 @@ NOTIFICATIONS: dict[str, Callable[[Session, Message], object]] = {
     "cancel": calls_jobs.cancel,
     "more": calls_jobs.more,
 }
-ANSWERS_S = 1.0  # for the requests under way, once no job and no worker is left
-FAREWELL_S = 5.0  # for a client to read its last answers
+NOTHING = b"\x90"  # an empty array
+LAST_WORDS_S = 2.0
 
 
 class Service:
     """One supervisor. Made inside the running loop."""
 
     def __init__(self, config: Config, state_dir: StateDir) -> None:
+        """Raises StageError or HistoryError when the state_dir cannot be used."""
         self.loop = asyncio.get_running_loop()
-        self.config = config
         self.requests = REQUESTS
         self.notifications = NOTIFICATIONS
-        spec = config.supervisor
-        self.log = Narrator(spec.log_format, spec.log_level)
-        self.ring = LogRing()
-        self.seq = 0
         self.sessions: set[Session] = set()
         self.stopped = asyncio.Event()
+        self.last_words: set[asyncio.Task[Any]] = set()  # answers to `shutdown`, before goaway
         self._started_at = time.monotonic()
         self._id = secrets.token_hex(6)
         self._jobs = 0
-        self._state_dir = state_dir
-        store = Store(state_dir.path / "store")
-        self.shell = Shell(spec, self._id, store, state_dir.path, self)
-        self._history = History(state_dir.path / "history.jsonl", time=_now())
-        self._past = Past(self._history.replay())
-        self.shell.core.desk.last_generation = self._past.last_generation
-        for note in (*store.notes, *self._history.notes):
-            self.narrate("warning", "", note)
-        self.watches = Watches(self.loop, self.status_document)
         self._usage = UsageMeter()
-        self._rates: dict[str, Rates] = {}
-        self._watcher = Watcher(
-            settle_s=spec.settle_s, mode=spec.watch, executor=self.shell.files,
-            on_candidate=self._candidate, on_note=lambda name, text: self.narrate("warning", name, text),
-        )  # fmt: skip
         self._listener: Listener | None = None
-        self._schedule: asyncio.TimerHandle | None = None
-        self._removing: dict[str, list[asyncio.Future[None]]] = {}
         self._flushing: dict[str, asyncio.Future[bytes]] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
-        self.last_words: set[asyncio.Task[Any]] = set()  # answers to `shutdown`, before goaway
+        spec = config.supervisor
+        self.news = News(self.loop, spec, self.status_document)
+        store = Store(state_dir.path / "store")
+        self.shell = Shell(spec, self._id, store, state_dir.path, self)
+        self.chronicle = Chronicle(
+            self.loop,
+            self.shell.files,
+            state_dir.path / "history.jsonl",
+            lambda text: self.narrate("error", "", text),
+        )
+        for note in (*store.notes, *self.chronicle.notes):
+            self.narrate("warning", "", note)
+        self.roster = Roster(config, self.shell, self.news, self.chronicle.past)
+
+    @property
+    def config(self) -> Config:
+        """As it was last read."""
+        return self.roster.config
 
     # -- clients
 
@@ -131,30 +117,25 @@ class Service:
 
     def serve_stdio(self, read_fd: int, write_fd: int) -> None:
         """One client on our standard input and output."""
-        session = Session(
-            self, secrets.token_hex(6), read_fd, write_fd,
-            peer=f"uid:{os.getuid()}/stdio", is_stdio=True,
-        )  # fmt: skip
+        peer = f"uid:{os.getuid()}/stdio"
+        session = Session(self, secrets.token_hex(6), read_fd, write_fd, peer=peer, is_stdio=True)
         self.sessions.add(session)
         session.start()
 
     def session_closed(self, session: Session) -> None:
         """Its runs are cancelled, its watches end; what it submitted goes on."""
         self.sessions.discard(session)
-        self.watches.forget(session)
-        for job_id in list(session.callers):
+        self.news.watches.forget(session)
+        for job_id, caller in list(session.callers.items()):
             job = self.shell.core.jobs.get(job_id)
-            if job is not None and not any(caller.holds for caller in job.owner):
+            if job is not None and caller.cancels and not _has_others(job, session):
                 self.shell.cancel(job, "disconnected")
         if self._listener is not None and not session.is_stdio:
             self._listener.gone(session.uid)
 
-    def stdio_ended(self, session: Session) -> None:
-        """End of input: finish what was accepted, however long it takes, then leave.
-
-        Broken input: as `stop`. Should nobody be left to read the answers, `running.py` knows.
-        """
-        self.spawn_task(self.stop(timeout_s=math.inf if session.input_ended else None))
+    def stdio_ended(self, _session: Session) -> None:
+        """End of input: finish what was accepted, then leave."""
+        self.spawn_task(self.stop())
 
     def spawn_task(self, work: Coroutine[Any, Any, Any]) -> None:
         """Run it beside everything else."""
@@ -165,148 +146,12 @@ class Service:
     async def hup(self) -> None:
         """HUP is `reload`: whatever changed, and the config."""
         with contextlib.suppress(Fault):  # the narration has said what was wrong
-            self.reload_all(who="HUP")
+            self.roster.reload_all(who="HUP")
 
     def new_job_id(self) -> str:
         """An id for a caller that gave none."""
         self._jobs += 1
         return f"{self._id}.{self._jobs}"
-
-    # -- plugins
-
-    def start_plugins(self) -> list[Changeover]:
-        """Begin the first load of everything in the config."""
-        return [self.add(spec, reason="start") for spec in self.config.plugins.values()]
-
-    def add(self, spec: PluginSpec, *, reason: Any = "add", who: str = "config") -> Changeover:
-        """Register a plugin and begin its first load."""
-        plugin = self._past.plugin(spec)
-        core = self.shell.core
-        change = core.add(self.shell.now(), spec, reason=reason, who=who, plugin=plugin)
-        self._rates[spec.name] = Rates()
-        self._watch_source(spec, None)
-        self.shell.act()
-        self._arm_schedule()
-        return change
-
-    async def remove(self, name: str) -> Plugin:
-        """Close a plugin and wait until its last worker has left."""
-        core = self.shell.core
-        plugin = core.remove(self.shell.now(), name)
-        self._watcher.unwatch(name)
-        self.shell.act()
-        if core.plugins.get(name) is plugin:
-            gone: asyncio.Future[None] = self.loop.create_future()
-            self._removing.setdefault(name, []).append(gone)
-            await gone
-        return plugin
-
-    def _watch_source(self, spec: PluginSpec, known: Staged | None) -> None:
-        if isinstance(spec.reload, OnChange) and not spec.pickled:
-            fingerprint = known.fingerprint if known else None
-            keys = known.keys if known else ()
-            self._watcher.watch(spec.name, SourceSet.of(spec), fingerprint, keys)
-        else:
-            self._watcher.unwatch(spec.name)
-
-    def _candidate(self, name: str, seen: Fingerprint) -> None:
-        self.shell.core.candidate(self.shell.now(), name, seen.hash, seen.digest)
-        self.shell.act()
-
-    def change(
-        self, name: str, reason: Any, *, who: str = "", force: bool = False,
-        spec: PluginSpec | None = None,
-    ) -> Changeover:  # fmt: skip
-        """Begin a changeover to what the source holds."""
-        change = self.shell.core.change(
-            self.shell.now(), name, reason, who=who, force=force, spec=spec
-        )
-        self.shell.act()
-        return change
-
-    def rollback(self, name: str, *, to: int | None, who: str) -> Changeover:
-        """Begin a changeover back."""
-        change = self.shell.core.rollback(self.shell.now(), name, to=to, who=who)
-        self.shell.act()
-        return change
-
-    def pause(self, name: str, *, reject: bool = False) -> Plugin:
-        """Shut a queue."""
-        plugin = self.shell.core.pause(self.shell.now(), name, reject=reject)
-        self.shell.act()
-        return plugin
-
-    def resume(self, name: str) -> Plugin:
-        """Open a queue."""
-        plugin = self.shell.core.resume(self.shell.now(), name)
-        self.shell.act()
-        return plugin
-
-    def reload_all(self, *, who: str) -> list[Changeover]:
-        """Whatever changed, and the config. Raises Fault INVALID_PARAMS on a bad config."""
-        core = self.shell.core
-        configured = self._read_config(who)
-        begun = [
-            core.change(self.shell.now(), name, "signal", who=who)
-            for name in core.plugins
-            if name not in configured and core.registry.auto_reload_enabled(name)
-        ]
-        self.shell.act()
-        return [*configured.values(), *begun]
-
-    def _read_config(self, who: str) -> dict[str, Changeover]:
-        if self.config.path is None:
-            return {}
-        try:
-            fresh = self.config.read_again()
-        except ConfigError as error:
-            problems = "\n  ".join(error.problems)
-            self.narrate("error", "", f"the config was not taken, the old one stays\n  {problems}")
-            raise Fault.new(Code.INVALID_PARAMS, "\n".join(error.problems)) from None
-        old, self.config = self.config, fresh
-        changes: dict[str, Changeover] = {}
-        for name in old.plugins.keys() - fresh.plugins.keys():
-            self.spawn_task(self.remove(name))
-        for name, spec in fresh.plugins.items():
-            change = self._configure(name, spec, who)
-            if change is not None:
-                changes[name] = change
-        return changes
-
-    def _configure(self, name: str, spec: PluginSpec, who: str) -> Changeover | None:
-        core = self.shell.core
-        plugin = core.plugins.get(name)
-        if plugin is None:
-            return self.add(spec, reason="config", who=who)
-        if plugin.spec == spec:
-            return None
-        needs_change = not launches_alike(plugin.spec, spec) or plugin.spec.pin != spec.pin
-        change = core.reconfigure(self.shell.now(), spec, needs_change=needs_change)
-        self._watch_source(spec, None)
-        self.shell.act()
-        self._arm_schedule()
-        return change
-
-    def _arm_schedule(self) -> None:
-        """The wall clock may jump, so a cron is looked at once a minute at least."""
-        if self._schedule is not None:
-            self._schedule.cancel()
-        wait_s = self.shell.core.registry.next_due_s(
-            self.shell.now(), datetime.now(UTC).astimezone()
-        )
-        if wait_s is not None:
-            self._schedule = self.loop.call_later(min(wait_s, 60.0), self._check_schedules)
-
-    def _check_schedules(self) -> None:
-        self.shell.core.check_schedules(self.shell.now(), datetime.now(UTC).astimezone())
-        self.shell.act()
-        self._arm_schedule()
-
-    async def digest_of(self, source: SourceSet) -> str:
-        """What the source holds now, without staging it. Raises StageError."""
-        return await self.loop.run_in_executor(self.shell.files, self.shell.peek, source)
-
-    # -- flush
 
     async def flush(self, name: str) -> bytes:
         """What the plugin's filters still hold, packed: at the end of a stream."""
@@ -318,7 +163,7 @@ class Service:
         self._flushing[name] = future
         try:
             if not core.flush(self.shell.now(), name):
-                return b"\x90"
+                return NOTHING
             self.shell.act()
             return await asyncio.wait_for(future, plugin.spec.drain_timeout_s)
         except TimeoutError:
@@ -330,84 +175,38 @@ class Service:
 
     def phase(self, change: Changeover) -> None:
         """A changeover entered a step."""
-        notice(change)
-        self.seq += 1
-        last = change.phases[-1] if change.phases else None
-        facts = {
-            "seq": self.seq,
-            "generation": change.number or None,
-            "phase": SHOWN.get(last[0], last[0]) if last else "begun",
-            "ms": round(last[1] * 1000, 3) if last else 0.0,
-            "detail": last[2] if last else change.reason,
-            "next": change.step.value,
-        }
-        self.watches.tell("plugins", change.plugin, "change_phase", [change.plugin, facts])
+        self.news.phase(change)
 
     def ended(self, change: Changeover) -> None:
         """It ended, or is drained and only watched."""
-        notice(change)
+        self.news.ended(change)
         if change.step in (Step.WATCH, Step.DONE):
             self.shell.retain()
 
     def record(self, entry: dict[str, Any]) -> None:
-        """Append to the history, on disk."""
-        self.loop.run_in_executor(self.shell.files, self._append, entry, _now())
-
-    def _append(self, entry: dict[str, Any], when: str) -> None:
-        try:
-            self._history.append(entry, time=when)
-        except HistoryError as error:
-            message = str(error)
-            self.loop.call_soon_threadsafe(self.narrate, "error", "", message)
+        """Append to the history."""
+        self.chronicle.record(entry)
 
     def changed(self, order: Changed) -> None:
-        """A plugin or a worker has changed."""
-        self.seq += 1
-        facts = {"seq": self.seq, **order.facts}
-        if order.topic == "plugin":
-            self.watches.tell("plugins", order.plugin, "plugin_changed", [order.plugin, facts])
-            self._tell_removed(order.plugin)
-        else:
-            name = order.facts["plugin"]
-            self.watches.tell("workers", name, "worker_changed", [order.plugin, facts])
-            self._tell_removed(name)
+        """A plugin or a worker has changed, and may have gone."""
+        self.news.changed(order)
+        self.loop.call_soon(self._look_for_the_end)
 
-    def _tell_removed(self, name: str) -> None:
-        self.loop.call_soon(self._look_removed, name)
-
-    def _look_removed(self, name: str) -> None:
-        if name not in self.shell.core.plugins:
-            for gone in self._removing.pop(name, ()):
-                if not gone.done():
-                    gone.set_result(None)
+    def _look_for_the_end(self) -> None:
+        self.roster.notice_removed()
         if self.shell.core.desk.is_stopping and self.shell.core.is_idle:
             self.stopped.set()
 
     def narrate(self, level: Level, plugin: str, text: str) -> None:
-        """Say it on stderr, keep it for `logs`, tell who watches."""
-        self.log.say(level, text, plugin=plugin)
-        self._keep_log(level, text, plugin)
-
-    def _keep_log(
-        self, level: Level, text: str, plugin: str, worker: str = "", job: str = ""
-    ) -> None:
-        self.ring.add(
-            LogEntry(
-                time=time.time(), level=level, message=text, plugin=plugin, worker=worker, job=job
-            )
-        )
-        fields = {"worker": worker, "job": job} if worker else {}
-        self.watches.tell_log(plugin, level, text, fields)
+        """Say something to people."""
+        self.news.narrate(level, plugin, text)
 
     def worker_line(self, worker: Worker, level: Level, text: str) -> None:
         """A worker wrote to its stderr or sent `log`."""
-        plugin = worker.generation.spec.name
-        jobs = list(worker.jobs)
-        self.log.say(level, text, plugin=plugin, worker=worker.pid)
-        self._keep_log(level, text, plugin, worker.id, jobs[0] if len(jobs) == 1 else "")
+        self.news.worker_line(worker, level, text)
 
     def flushed(self, plugin: str, values: bytes) -> None:
-        """A filter gave back what it still held: to whoever asked, or before a cut to its callers."""
+        """A filter gave back what it held: to whoever asked, or before a cut to its callers."""
         future = self._flushing.get(plugin)
         if future is not None:
             if not future.done():
@@ -416,85 +215,55 @@ class Service:
         takers = [session for session in self.sessions if plugin in session.wants_flushed]
         for session in takers:
             session.flushed(plugin, values)
-        if not takers and values != b"\x90":
-            self.narrate(
-                "warning", plugin, "a filter gave back values before the cut; nobody took them"
-            )
+        if not takers and values != NOTHING:
+            text = "a filter gave back values before the cut, and nobody took them"
+            self.narrate("warning", plugin, text)
 
     def settled(self, job: Job) -> None:
         """A job ended."""
-        rates = self._rates.get(job.plugin)
-        if rates is not None:
-            rates.count(self.shell.now(), job.queued_s + job.ran_s)
-        self.watches.tell(
-            "jobs",
-            job.plugin,
-            "job_ended",
-            [job.id, {"plugin": job.plugin, "state": job.state.value}],
-        )
+        self.news.settled(job, self.shell.now())
         if self.shell.core.desk.is_stopping:
-            self.loop.call_soon(self._look_removed, job.plugin)
+            self.loop.call_soon(self._look_for_the_end)
 
-    def registered(self, name: str, staged: Staged | None) -> None:
-        """A release serves: the watcher compares with it from now on."""
-        plugin = self.shell.core.plugins.get(name)
-        if plugin is not None and staged is not None:
-            self._watch_source(plugin.spec, staged)
+    def registered(self, plugin: str, staged: Staged | None) -> None:
+        """A release serves."""
+        self.roster.registered(plugin, staged)
 
     # -- views
 
     def status_document(self, only: str | None = None) -> dict[str, Any]:
         """`changeover.status/1`."""
         core = self.shell.core
-        core.desk.now = self.shell.now()
-        chosen = [p for p in core.plugins.values() if only in (None, p.name)]
-        pids = [
+        now = core.desk.now = self.shell.now()
+        chosen = [plugin for plugin in core.plugins.values() if only in (None, plugin.name)]
+        usage = self._usage.read(
             worker.pid
             for plugin in chosen
             for generation in plugin.generations.values()
             for worker in (*generation.workers.values(), *generation.leaving)
             if worker.pid
-        ]
-        usage = self._usage.read(pids)
+        )
         return {
             "schema": "changeover.status/1",
             "name": self.config.supervisor.name,
             "pid": os.getpid(),
             "uptime_s": round(time.monotonic() - self._started_at, 3),
-            "seq": self.seq,
+            "seq": self.news.seq,
             "plugins": {
                 plugin.name: {
                     **plugin_facts(core, plugin, usage),
-                    **self._rates[plugin.name].facts(self.shell.now()),
+                    **self.news.rates[plugin.name].facts(now),
                 }
                 for plugin in chosen
             },
         }
 
-    async def read_history(self, plugin: str | None, limit: int) -> list[dict[str, Any]]:
-        """The newest entries, oldest first."""
-        tail = await self.loop.run_in_executor(self.shell.files, self._history.tail, limit, plugin)
-        return [dict(entry) for entry in tail]
-
-    async def verify_history(self) -> dict[str, Any]:
-        """Is the chain whole?"""
-        found = await self.loop.run_in_executor(self.shell.files, self._history.verify)
-        return {"ok": found.is_ok, "lines": found.lines, "bad_line": found.bad_line,
-                "reason": found.reason}  # fmt: skip
-
     # -- the end
 
     async def stop(
-        self,
-        *,
-        at_once: bool = False,
-        timeout_s: float | None = None,
-        but_for: Session | None = None,
+        self, *, at_once: bool = False, timeout_s: float | None = None
     ) -> dict[str, Any]:
         """Finish what was accepted (within stop_timeout) and stop; the counts of all plugins."""
-        if at_once and self.stopped.is_set():  # only the farewells are left
-            for session in list(self.sessions):
-                session.close()
         core = self.shell.core
         counts = [plugin.counts for plugin in core.plugins.values()]
         core.stop(self.shell.now(), at_once=at_once)
@@ -502,7 +271,7 @@ class Service:
             self._listener.close()
             self._listener = None
         self.shell.act()
-        self._look_removed("")
+        self._look_for_the_end()
         limit_s = self.config.supervisor.stop_timeout_s if timeout_s is None else timeout_s
         try:
             await asyncio.wait_for(self.stopped.wait(), limit_s)
@@ -510,7 +279,7 @@ class Service:
             self.narrate("warning", "", f"not idle {limit_s:g} s after stop: killing what is left")
             core.stop(self.shell.now(), at_once=True)
             self.shell.act()
-            await asyncio.wait_for(self.stopped.wait(), None)
+            await self.stopped.wait()
         return {
             name: sum(getattr(each, name) for each in counts)
             for name in ("accepted", "done", "failed", "cancelled", "lost", "rerun")
@@ -518,31 +287,25 @@ class Service:
 
     async def close(self) -> None:
         """Say goodbye to the clients and let go of everything."""
-        if self._schedule is not None:
-            self._schedule.cancel()
-        self.watches.close()
+        self.news.watches.close()
         if self.last_words:
-            await asyncio.wait(self.last_words, timeout=2.0)
-        sessions = list(self.sessions)
-        await asyncio.gather(*(session.answer_all(ANSWERS_S) for session in sessions))
-        await asyncio.gather(*map(self._farewell, sessions))
-        await self._watcher.close()
+            await asyncio.wait(self.last_words, timeout=LAST_WORDS_S)
+        farewells = [self._farewell(session) for session in list(self.sessions)]
+        if farewells:
+            await asyncio.wait(farewells, timeout=LAST_WORDS_S)
+        await self.roster.close()
         await self.shell.close()
-        self._history.close()
+        self.chronicle.close()
 
     def _farewell(self, session: Session) -> asyncio.Future[None]:
-        """Done when the client has read everything; whoever sent all its input is waited for."""
         gone: asyncio.Future[None] = self.loop.create_future()
-        session.goaway(
-            int(FatalCode.CLOSING), "the supervisor has stopped", reconnect=False,
-            patience_s=None if session.is_stdio and session.input_ended else FAREWELL_S,
-        )  # fmt: skip
+        session.goaway(int(FatalCode.CLOSING), "the supervisor has stopped", reconnect=False)
         session.channel.when_flushed(lambda: None if gone.done() else gone.set_result(None))
         return gone
 
 
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="milliseconds")
+def _has_others(job: Job, session: Session) -> bool:
+    return any(caller.session is not session and caller.session.is_open for caller in job.owner)
 
 
 def run(config: Config, *, stdio: bool, check: bool) -> int:

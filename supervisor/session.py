@@ -178,7 +178,7 @@ class Session:
             return
         dropped = self._dropped.pop(watch, 0)
         if dropped:
-            self.notify("lagged", [watch, {"dropped": dropped, "seq": self.service.seq}])
+            self.notify("lagged", [watch, {"dropped": dropped, "seq": self.service.news.seq}])
         self.notify(method, params)
 
     def progress(self, job: Job, params: list[bytes]) -> None:

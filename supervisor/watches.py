@@ -41,6 +41,11 @@ class Watches:
         self._count = 0
         self._ticking: asyncio.TimerHandle | None = None
 
+    @property
+    def has_any(self) -> bool:
+        """Does anybody watch anything?"""
+        return bool(self._watches)
+
     def add(
         self, session: Session, topics: frozenset[str], plugin: str | None, min_level: str
     ) -> int:

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
+
 from changeover.client import Changeover, Refused, launch
 
 from .conftest import PluginFile

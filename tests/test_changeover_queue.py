@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from changeover.client import Changeover, WorkerLost, launch
 
 from .conftest import PluginFile

@@ -8,6 +8,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+
 from changeover.client import launch
 
 from .conftest import PluginFile

@@ -14,6 +14,7 @@ from queue import SimpleQueue
 from typing import Any
 
 import pytest
+
 from changeover.client import Changeover, Refused, connect, launch
 
 from .conftest import PluginFile
