@@ -42,7 +42,8 @@ class Call:
     """
 
     __slots__ = (
-        "hears", "is_idempotent", "is_sent", "job", "message", "method", "msgid", "parts", "plugin",
+        "hears", "is_idempotent", "is_sent", "is_unwanted", "job", "message",
+        "method", "msgid", "parts", "plugin",
         "size", "target", "waiter",
     )  # fmt: skip
 
@@ -54,6 +55,7 @@ class Call:
         self.message = b""
         self.size = 0  # bytes that count against the session's limit: those of a job
         self.is_sent = False
+        self.is_unwanted = False  # cancelled: it is never sent again
         self.job = ""
         self.plugin = ""
         self.target = ""
@@ -76,7 +78,7 @@ class Reply(concurrent.futures.Future[Any]):
                 value = self._read(value)
         except Fault as fault:
             self.set_exception(error_of(fault))
-        except (ChangeoverError, LookupError, TypeError, ValueError) as err:
+        except (AttributeError, ChangeoverError, LookupError, TypeError, ValueError) as err:
             self.set_exception(err)
         else:
             self.set_result(value)

@@ -149,6 +149,7 @@ class Changeover:
 
     def request(self, method: str, *params: Any, timeout: float | None = ANSWER_S) -> Any:
         """Ask anything of the wire's method table; plain values in and out."""
+        self.connection.check_may_wait()
         return self.connection.request(method, params).result(timeout)
 
     # -- the end
@@ -172,6 +173,7 @@ class Changeover:
         self.close(now=error is not None)
 
     def _wait(self, asked: Ask[T], timeout_s: float | None = ANSWER_S) -> T:
+        self.connection.check_may_wait()
         reply = self.connection.request(asked.method, asked.params, asked.read)
         answer: T = reply.result(timeout_s)
         return answer

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -66,11 +67,24 @@ class ChildTransport:
         """Close both pipes, wait that long for it to leave, then kill it; reap it."""
         self.end_input()
         self._stdout.close()
-        try:
-            self._process.wait(timeout_s)
-        except subprocess.TimeoutExpired:
+        if not self._exits_within(timeout_s):
             self.kill()
-            self._process.wait(_REAP_S)
+        self._process.wait(_REAP_S)
+
+    def forget(self) -> None:
+        """In a forked child: it is not ours to wait for."""
+        self.end_input()
+        self._stdout.close()
+        self._process.returncode = 0
+
+    def _exits_within(self, timeout_s: float) -> bool:
+        pidfd = os.pidfd_open(self._process.pid)
+        try:
+            poll = select.poll()
+            poll.register(pidfd, select.POLLIN)
+            return bool(poll.poll(timeout_s * 1000))
+        finally:
+            os.close(pidfd)
 
     def epitaph(self) -> str:
         """How it ended; known after `close`."""

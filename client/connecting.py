@@ -6,9 +6,11 @@ What is open is remembered, so that a program that ends without closing leaves n
 from __future__ import annotations
 
 import atexit
+import os
 import re
 import weakref
 from collections.abc import Mapping
+from concurrent.futures import FIRST_EXCEPTION, wait
 from typing import Any
 
 from ..protocol.paths import find_socket
@@ -78,7 +80,8 @@ def open_child(
     _open.add(connection)
     try:
         replies = [connection.request(add.method, add.params) for add in asked]
-        for reply in replies:
+        ended, _ = wait(replies, return_when=FIRST_EXCEPTION)
+        for reply in ended:
             reply.result()
     except BaseException:
         connection.close(now=True)
@@ -98,3 +101,13 @@ def _seconds(value: Any) -> float:
 def _close_all() -> None:
     for connection in list(_open):
         connection.close()
+
+
+def _forget_all() -> None:
+    for connection in list(_open):
+        connection.forget()
+
+
+# A forked child holds the pipes too: the supervisor would not see their end, and both would
+# read from one stream.
+os.register_at_fork(after_in_child=_forget_all)

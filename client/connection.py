@@ -78,6 +78,25 @@ class Connection:
         """Tell something; while the supervisor is away it is lost."""
         self._line.notify(method, params)
 
+    def call_off(self, call: Call) -> None:
+        """Ask for a job's end, without waiting for anything."""
+        if self._line.call_off(call):
+            self.notify("cancel", [call.job, {"reason": "client"}])
+
+    def ask_off(self, call: Call) -> Reply | None:
+        """Ask for a job's end; the reply is `{job, state}`. None: it has ended, nobody is there."""
+        if not self._line.call_off(call):
+            return None
+        return self.request("cancel", [call.job, {"reason": "client"}])
+
+    def check_may_wait(self) -> None:
+        """Raise RuntimeError in the thread that reads: there a wait would never end."""
+        if self.is_reader:
+            raise RuntimeError(
+                "a callback must not wait for an answer: it runs in the thread that reads them; "
+                "submit, or hand the work to a thread of yours"
+            )
+
     def start_job(self, call: Call, timeout_s: float | None = None) -> None:
         """Send a job. While the session is full wait, at most `timeout_s`."""
         budget = self.session.budget
@@ -131,6 +150,10 @@ class Connection:
             self._line.is_closing = True
         self._keeper.pump.ring()
 
+    def forget(self) -> None:
+        """In a forked child: let go of everything without a word to the supervisor."""
+        self._keeper.forget()
+
     def _wait_for_room(self, call: Call, timeout_s: float | None) -> None:
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         left = timeout_s
@@ -142,7 +165,7 @@ class Connection:
     def _cancel_all(self) -> None:
         for call in self.session.pending:
             if call.job:
-                self.notify("cancel", [call.job, {"reason": "client"}])
+                self.call_off(call)
         if self._is_private:
             with contextlib.suppress(Disconnected):
                 self.request("shutdown", [{"mode": "now"}])

@@ -8,10 +8,11 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .errors import Cancelled, ChangeoverError, Disconnected
+from .errors import Cancelled, ChangeoverError
 from .info import JobInfo, Outcome
 
 if TYPE_CHECKING:
+    from .call import Call
     from .connection import Connection
     from .kinds import Restore
 
@@ -44,6 +45,7 @@ class JobFuture(concurrent.futures.Future[Any]):
         self._connection = connection
         self._info = JobInfo(job=job, plugin=plugin)
         self._restore = restore
+        self._call: Call | None = None  # until it ends
         self._cancellation: Cancelled | None = None
         self._progress: Progress | None = None
         self._on_progress: list[ProgressCallback] = []
@@ -64,7 +66,7 @@ class JobFuture(concurrent.futures.Future[Any]):
         """Call `callback` with every report from now on, and with the newest one at once."""
         self._on_progress.append(callback)
         if self._progress is not None:
-            _call(callback, self._progress)
+            _report(callback, self._progress)
 
     def running(self) -> bool:
         """Is it known to have begun? (A job says so by its first report or item.)"""
@@ -86,11 +88,14 @@ class JobFuture(concurrent.futures.Future[Any]):
 
     def cancel_soon(self) -> None:
         """Ask the supervisor to cancel the job, without waiting for anything."""
-        if not self.done():
-            self._connection.notify("cancel", [self._info.job, {"reason": "client"}])
+        call = self._call
+        if call is not None and not self.done():
+            self._connection.call_off(call)
 
     def result(self, timeout: float | None = None) -> Any:
         """The job's result. Raises what the job ended with, TimeoutError after `timeout` s."""
+        if not self.done():
+            self._connection.check_may_wait()
         try:
             return super().result(timeout)
         except concurrent.futures.CancelledError:
@@ -98,6 +103,8 @@ class JobFuture(concurrent.futures.Future[Any]):
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
         """The error that the job ended with, None for a result; raises `Cancelled`."""
+        if not self.done():
+            self._connection.check_may_wait()
         try:
             return super().exception(timeout)
         except concurrent.futures.CancelledError:
@@ -105,13 +112,18 @@ class JobFuture(concurrent.futures.Future[Any]):
 
     # -- told by the session
 
+    def sent_as(self, call: Call) -> None:
+        """Which request it is that this is the outcome of."""
+        self._call = call
+
     def answer(self, raw: bytes) -> None:
         """Take the record, still packed."""
+        self._call = None
         try:
             outcome = Outcome.of(raw)
             self._info = outcome.info
             value = self.restored(outcome.value) if outcome.error is None else None
-        except (ImportError, TypeError, ValueError) as err:
+        except Exception as err:  # noqa: BLE001 - PyAV's and numpy's code runs here, in our thread
             self.set_exception(err)
             return
         if outcome.error is None:
@@ -121,6 +133,7 @@ class JobFuture(concurrent.futures.Future[Any]):
 
     def fail(self, error: ChangeoverError) -> None:
         """Take the error."""
+        self._call = None
         if isinstance(error, Cancelled):
             self._cancellation = error
             super().cancel()
@@ -133,7 +146,7 @@ class JobFuture(concurrent.futures.Future[Any]):
         self._has_begun = True
         self._progress = Progress(report.get("done", 0), report.get("total"), report.get("message"))
         for callback in self._on_progress:
-            _call(callback, self._progress)
+            _report(callback, self._progress)
 
     def take_item(self, seq: int, raw: bytes) -> None:
         """Take one item of a generator, still packed."""
@@ -150,18 +163,17 @@ class JobFuture(concurrent.futures.Future[Any]):
         self._on_item = taker
 
     def _cancel_and_see(self, deadline: float) -> None:
+        call = self._call
         try:
-            asked = self._connection.request("cancel", [self._info.job, {"reason": "client"}])
-            state = asked.result(CANCEL_ANSWER_S).get("state")
-            if state == "cancelled":
+            asked = self._connection.ask_off(call) if call is not None else None
+            if asked is None or asked.result(CANCEL_ANSWER_S).get("state") == "cancelled":
                 concurrent.futures.wait([self], max(0.0, deadline - time.monotonic()))
         except (ChangeoverError, TimeoutError) as err:
             # Not there any more, or it ended meanwhile: the future says so by itself.
-            level = logging.DEBUG if isinstance(err, Disconnected) else logging.INFO
-            log.log(level, "cancel of job %s: %s", self._info.job, err)
+            log.debug("cancel of job %s: %s", self._info.job, err)
 
 
-def _call(callback: ProgressCallback, progress: Progress) -> None:
+def _report(callback: ProgressCallback, progress: Progress) -> None:
     try:
         callback(progress)
     except Exception:  # the caller's own code, in our thread

@@ -21,6 +21,7 @@ class PluginHandle(Target):
 
     def __call__(self, *args: Any, timeout: float | None = None, **kwargs: Any) -> Any:
         """Run one job and wait for its result. An interrupted wait cancels it."""
+        self._connection.check_may_wait()
         options = self._options.with_timeout(timeout)
         call, future = self._job(args, kwargs, options)
         self._connection.start_job(call, options.timeout_s)

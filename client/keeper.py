@@ -73,6 +73,13 @@ class Keeper:
         if self._transport is not None:
             self._transport.kill()
 
+    def forget(self) -> None:
+        """In a forked child: the parent goes on with the supervisor, here nothing can be asked."""
+        self.line.why = "this process was forked from the one that had the connection"
+        self.line.is_over = self.line.is_closing = True
+        if self._transport is not None:
+            self._transport.forget()
+
     def bury(self) -> None:
         """Close everything and tell whoever still waits."""
         if self._transport is not None:
@@ -176,6 +183,7 @@ class Keeper:
     def _give_up(self, failure: Exception) -> None:
         """Nobody came back in time: end what waits, then sleep until somebody calls again."""
         self.line.fail_all(lambda call: disconnected(str(failure), call))
+        self.line.session.end_listening()  # who only watches asks nothing that could fail
         while self.line.session.is_idle and not self.line.is_closing:
             self.pump.pump(None)
 

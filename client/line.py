@@ -12,7 +12,7 @@ from typing import Any
 
 from ..protocol.messages import notification
 from .call import Call
-from .errors import Disconnected
+from .errors import Cancelled, Disconnected
 from .link import Link
 from .purity import Purity
 from .session import Session
@@ -55,14 +55,28 @@ class Line:
         if link is not None:
             link.send(notification(method, params))
 
+    def call_off(self, call: Call) -> bool:
+        """Nobody wants this job any more: it is not sent again, and ends here if the supervisor
+        is away. False then; True says that the supervisor is there to be told.
+        """
+        with self._lock:
+            call.is_unwanted = True
+            if self.link is not None:
+                return True
+        self._end_unwanted([call])
+        return False
+
     def lose(self) -> None:
         """The link broke: mark what cannot have arrived whole."""
         with self._lock:
             link, self.link = self.link, None
             unsent = link.unsent() if link is not None else set()
-            for call in self.session.pending:
+            pending = self.session.pending
+            for call in pending:
                 if call.msgid in unsent:
                     call.is_sent = False
+        if self.can_resume:
+            self._end_unwanted([call for call in pending if call.is_unwanted])
 
     def resume(self, link: Link) -> list[Call]:
         """Go on over a new link: send what may be sent again, return what may not."""
@@ -90,6 +104,12 @@ class Line:
         """End every call that is under way."""
         for call in self.session.pending:
             self.session.fail(call, error(call))
+
+    def _end_unwanted(self, calls: list[Call]) -> None:
+        for call in calls:
+            data = {"executed": "maybe" if call.is_sent else "no", "reason": "client"}
+            text = "cancelled while the supervisor was away"
+            self.session.fail(call, Cancelled(text, data=data, plugin=call.plugin, job=call.job))
 
     def _send(self, link: Link, call: Call) -> None:
         call.is_sent = link.send(call.message, call.msgid)

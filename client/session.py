@@ -157,7 +157,7 @@ class Session:
     def _notice(self, message: Message) -> None:
         try:
             self._notify(message.method, message.params)
-        except (Fault, IndexError, TypeError, ValueError) as err:
+        except (AttributeError, Fault, LookupError, TypeError, ValueError) as err:
             log.warning("the supervisor sent %s, which is not readable: %s", message.method, err)
 
     def _notify(self, method: str, params: list[bytes]) -> None:

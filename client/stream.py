@@ -23,6 +23,7 @@ class Stream(Iterator[Any]):
 
     def __init__(self, connection: Connection, future: JobFuture, ahead: int) -> None:
         self.future = future
+        self._connection = connection
         self._arrived: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._items = Items(connection, future, ahead, self._arrived.put)
         self._has_ended = False
@@ -30,6 +31,7 @@ class Stream(Iterator[Any]):
     def __next__(self) -> Any:
         if self._has_ended:
             raise StopIteration
+        self._connection.check_may_wait()
         raw = self._arrived.get()
         if raw is not END:
             return self._items.read(raw)

@@ -74,6 +74,7 @@ class Target:
         progress = progress or options.on_progress is not None
         wire = options.wire(job, progress=progress, stream=stream)
         call = Call("run", [*self._head, pack_args(args, kwargs), pack(wire)], future)
+        future.sent_as(call)
         call.job, call.plugin, call.target = job, self.plugin, self._method
         call.is_idempotent = options.idempotent
         call.size = sum(map(len, call.parts))

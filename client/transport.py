@@ -27,6 +27,9 @@ class Transport(Protocol):
     def close(self, timeout_s: float) -> None:
         """Close both descriptors; give a child that long to leave, then kill it."""
 
+    def forget(self) -> None:
+        """In a forked child: close both descriptors, the peer stays the parent's."""
+
     def epitaph(self) -> str:
         """What became of the peer, for the error that the callers get."""
 
@@ -70,6 +73,10 @@ class SocketTransport:
         """Close both descriptors."""
         for fd in (self.read_fd, self.write_fd):
             os.close(fd)
+
+    def forget(self) -> None:
+        """Close both descriptors."""
+        self.close(0.0)
 
     def epitaph(self) -> str:
         """The supervisor may live on: only the connection ended."""

@@ -47,6 +47,9 @@ class PipeTransport:
         os.close(self.read_fd)
         self.is_killed = self.is_killed or timeout_s <= 0
 
+    def forget(self) -> None:
+        self.close(1.0)
+
     def epitaph(self) -> str:
         return "the peer is gone"
 

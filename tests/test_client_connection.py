@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import logging
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -247,6 +250,54 @@ def test_what_a_callback_raises_is_logged(ends: Ends, caplog: pytest.LogCaptureF
         peer.done(run, "fine")
         assert future.result(PATIENCE_S) == "fine"
     assert "ZeroDivisionError" in caplog.text
+
+
+def test_a_callback_must_not_wait(ends: Ends) -> None:
+    co, peer = ends
+    said: list[str] = []
+
+    def wait(_: object) -> None:
+        for ask in (lambda: co["x"](1), co.status, co["x"].submit(2).result):
+            try:
+                ask()
+            except RuntimeError as err:
+                said.append(str(err))
+
+    future = co["x"].submit()
+    future.add_done_callback(wait)
+    peer.done(peer.next("run"))
+    peer.done(peer.next("run"))
+    future.result(PATIENCE_S)
+    co.connection.request("ping", [1])
+    peer.answer(peer.next("ping"))
+    assert len(said) == 3
+    assert "a callback must not wait" in said[0]
+
+
+def test_a_forked_child_lets_go_of_the_pipes() -> None:
+    program = """
+import os, sys
+from changeover.client.connecting import _open
+from changeover.client.errors import Disconnected
+from tests.client_peer import piped
+
+with piped() as (co, peer):
+    _open.add(co.connection)
+    future = co["x"].submit(1)
+    run = peer.next("run")
+    child = os.fork()
+    if child == 0:
+        try:
+            co["x"].submit(2)
+        except Disconnected as err:
+            os._exit(7 if "forked" in str(err) else 8)
+        os._exit(9)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+    peer.done(run, "the parent goes on")
+    assert future.result(10) == "the parent goes on"
+"""
+    root = Path(__file__).parent.parent
+    subprocess.run([sys.executable, "-c", program], check=True, cwd=root, timeout=PATIENCE_S)
 
 
 # -- the end

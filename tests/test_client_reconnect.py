@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from changeover.client import Changeover, Disconnected, NoSupervisor, connect
+from changeover.client import Cancelled, Changeover, Disconnected, NoSupervisor, connect
 from changeover.protocol.messages import unpack
 from tests.client_peer import PATIENCE_S, Listener, Peer, args_of, job_of
 
@@ -214,6 +215,23 @@ def test_an_answer_that_was_cut_short_does_not_spoil_the_next_connection(
     second.done(second.next("run"), "whole")
     assert future.result(PATIENCE_S) == "whole"
     second.close()
+
+
+def test_a_job_that_waits_for_its_return_can_be_cancelled(listener: Listener) -> None:
+    co, peer = connected(listener)
+    lost = co["x"].options(idempotent=True).submit()
+    peer.next("run")
+    listener.close()
+    peer.close()
+    waiting = co["x"].submit()
+    waiting.cancel_soon()
+    assert concurrent.futures.wait([waiting], PATIENCE_S).done
+    assert waiting.cancelled()
+    assert lost.cancel() is True
+    with pytest.raises(Cancelled) as caught:
+        lost.result(PATIENCE_S)
+    assert caught.value.executed == "maybe"
+    co.close()
 
 
 def test_closing_while_it_is_away_ends_what_waits(listener: Listener) -> None:
