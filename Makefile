@@ -38,9 +38,9 @@ clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .hypothesis
 
 $(VENV)/.made: .ci/find-python
-	@.ci/find-python > /dev/null || .ci/system-packages python3 python3-venv
+	@.ci/find-python > /dev/null 2>&1 || .ci/system-packages python3 python3-venv
 	rm -rf $(VENV)
-	$$(.ci/find-python) -m venv $(VENV)
+	python=$$(.ci/find-python) && $$python -m venv $(VENV)
 	@touch $@
 
 # build/ would bring modules back that are gone from the sources.

@@ -40,6 +40,6 @@ def exit_code(error: errors.ChangeoverError) -> int:
     """The code that an error ends the command with."""
     if isinstance(error, errors.Refused):
         return OUTCOMES.get(error.outcome, REFUSED)
-    if error.code == Code.INVALID_PARAMS:
-        return USAGE
+    if error.code == Code.INVALID_PARAMS and error.job is None:
+        return USAGE  # of a verb; a job that does not take its arguments has failed
     return next((code for kind, code in _CODES if isinstance(error, kind)), FAILED)
