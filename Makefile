@@ -3,7 +3,7 @@
 
 VENV := .venv
 PY := $(VENV)/bin/python
-PIP := $(PY) -m pip --disable-pip-version-check --quiet
+PIP := $(PY) -m pip --disable-pip-version-check -qq
 WHEEL := $(VENV)/wheel
 ROOMS := protocol worker client supervisor
 SOURCES := pyproject.toml README.md LICENSE $(shell find $(ROOMS) -name '*.py' -o -name py.typed)
