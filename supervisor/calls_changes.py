@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Coroutine
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from . import calls
 from .changeover import Changeover
 from .config import ConfigError, plugin_spec
 from .model import Plugin
-from .session import Session
+from .session import Answer, Session
 from .source import SourceSet
 from .spec import PluginSpec
 from .staged import StageError
@@ -28,8 +29,11 @@ def _may_add(session: Session) -> None:
         )
 
 
-async def add(session: Session, message: Message) -> bytes:
-    """`[name, O{every plugin key}]` → `{name, release, generation}` once it serves."""
+def add(session: Session, message: Message) -> Coroutine[Any, Any, bytes]:
+    """`[name, O{every plugin key}]` → `{name, release, generation}` once it serves.
+
+    Requests that follow find the plugin: it is registered now, only its answer takes time.
+    """
     _may_add(session)
     name = calls.text(message, 0, "name")
     given = calls.options(message, 1, large="source")
@@ -38,26 +42,32 @@ async def add(session: Session, message: Message) -> bytes:
         spec = plugin_spec(name, given, Path.cwd(), service.config.defaults)
     except ConfigError as error:
         raise calls.invalid("\n".join(error.problems)) from None
-    change = service.roster.add(spec, who=session.peer)
+    return _added(session, name, service.roster.add(spec, who=session.peer))
+
+
+async def _added(session: Session, name: str, change: Changeover) -> bytes:
     change = await wait_for(change, "cut", None)
     if change.outcome in ("", "done"):
         return pack({"name": name, "release": release_facts(change.release),
                      "generation": change.number})  # fmt: skip
-    await service.roster.remove(name)
+    await session.service.roster.remove(name)
     raise Fault.new(
         Code.CHANGE_FAILED, f"{name}: {change.stage}: {change.cause}",
         stage=change.stage, cause=change.cause, plugin=name,
     )  # fmt: skip
 
 
-async def remove(session: Session, message: Message) -> bytes:
+def remove(session: Session, message: Message) -> Coroutine[Any, Any, bytes]:
     """`[name, O]` → the plugin's counts, once its last worker has left."""
     _may_add(session)
-    plugin = await session.service.roster.remove(calls.text(message, 0, "name"))
-    return pack(asdict(plugin.counts))
+    return _removed(session.service.roster.remove(calls.text(message, 0, "name")))
 
 
-async def reload(session: Session, message: Message) -> bytes:
+async def _removed(gone: Awaitable[Plugin]) -> bytes:
+    return pack(asdict((await gone).counts))
+
+
+def reload(session: Session, message: Message) -> Coroutine[Any, Any, bytes]:
     """`[[name, …], O]` → `[{name, outcome, …}, …]`; no names: whatever changed, and the config."""
     names = calls.names(message, 0, "names")
     given = calls.options(message, 1, large="source")
@@ -67,13 +77,12 @@ async def reload(session: Session, message: Message) -> bytes:
     for name in names:
         core.plugin(name)  # all or none
     if calls.flag(given, "dry_run"):
-        plans = [await _dry_run(session, core.plugin(n), given) for n in names or core.plugins]
-        return pack(plans)
+        return _plans(session, [core.plugin(name) for name in names or core.plugins], given)
     if names:
         changes = [_reload_one(session, name, given) for name in names]
     else:
         changes = session.service.roster.reload_all(who=session.peer)
-    return await _outcomes(session, changes, level, timeout_s)
+    return _outcomes(session, changes, level, timeout_s)
 
 
 def _reload_one(session: Session, name: str, given: dict[str, Any]) -> Changeover:
@@ -104,6 +113,10 @@ async def _outcomes(
 ) -> bytes:
     ended = await asyncio.gather(*(wait_for(change, level, timeout_s) for change in changes))
     return pack([outcome(session.service.shell.core, change) for change in ended])
+
+
+async def _plans(session: Session, plugins: list[Plugin], given: dict[str, Any]) -> bytes:
+    return pack([await _dry_run(session, plugin, given) for plugin in plugins])
 
 
 async def _dry_run(session: Session, plugin: Plugin, given: dict[str, Any]) -> dict[str, Any]:
@@ -146,7 +159,7 @@ def _running(plugin: Plugin) -> list[dict[str, Any]]:
     ]
 
 
-async def rollback(session: Session, message: Message) -> bytes:
+def rollback(session: Session, message: Message) -> Answer:
     """`[name, O{to, dry_run, wait}]` → as `reload`."""
     name = calls.text(message, 0, "name")
     given = calls.options(message, 1)
@@ -159,8 +172,9 @@ async def rollback(session: Session, message: Message) -> bytes:
         return pack([{"name": name, "outcome": "done", "dry_run": True, "stage": "", "cause": "",
                       "from": release_facts(live), "to": release_facts(target),
                       "running": _running(plugin)}])  # fmt: skip
+    level, timeout_s = _level(given), calls.seconds(given, "timeout_ms")
     change = session.service.roster.rollback(name, to=to, who=session.peer)
-    return await _outcomes(session, [change], _level(given), calls.seconds(given, "timeout_ms"))
+    return _outcomes(session, [change], level, timeout_s)
 
 
 def pause(session: Session, message: Message) -> bytes:
@@ -187,13 +201,13 @@ def _for_each(session: Session, message: Message, act: Any) -> bytes:
     })  # fmt: skip
 
 
-async def shutdown(session: Session, message: Message) -> bytes:
+def shutdown(session: Session, message: Message) -> Coroutine[Any, Any, bytes]:
     """`[O{mode, timeout_ms}]` → counts, then `goaway`, then the end of the stream."""
     given = calls.options(message, 0)
-    task = asyncio.current_task()
-    assert task is not None
-    session.service.last_words.add(task)
     at_once = calls.choice(given, "mode", ("drain", "now")) == "now"
     timeout_s = calls.seconds(given, "timeout_ms")
-    counts = await session.service.stop(at_once=at_once, timeout_s=timeout_s)
-    return pack(counts)
+    return _stopped(session.service.stop(at_once=at_once, timeout_s=timeout_s))
+
+
+async def _stopped(end: Awaitable[dict[str, Any]]) -> bytes:
+    return pack(await end)

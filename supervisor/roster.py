@@ -6,7 +6,7 @@ It turns requests into facts for the core and has no opinion on what follows.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
@@ -67,14 +67,17 @@ class Roster:
         self._arm_schedule()
         return change
 
-    async def remove(self, name: str) -> Plugin:
-        """Close a plugin and wait until its last worker has left."""
+    def remove(self, name: str) -> Coroutine[Any, Any, Plugin]:
+        """Close a plugin. To await: until its last worker has left."""
         plugin = self._core.remove(self._shell.now(), name)
         self._watcher.unwatch(name)
         self._shell.act()
-        if self._core.plugins.get(name) is plugin:
+        return self._await_removal(plugin)
+
+    async def _await_removal(self, plugin: Plugin) -> Plugin:
+        if self._core.plugins.get(plugin.name) is plugin:
             gone: asyncio.Future[None] = self._shell.loop.create_future()
-            self._removing.setdefault(name, []).append(gone)
+            self._removing.setdefault(plugin.name, []).append(gone)
             await gone
         return plugin
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import os
 import secrets
 import time
@@ -21,7 +22,7 @@ from .chronicle import Chronicle
 from .config import Config
 from .listener import Listener, socket_path
 from .log_ring import Level
-from .model import Job, Worker
+from .model import Counts, Job, Worker
 from .news import News
 from .orders import Changed
 from .roster import Roster
@@ -60,7 +61,8 @@ NOTIFICATIONS: dict[str, Callable[[Session, Message], object]] = {
     "more": calls_jobs.more,
 }
 NOTHING = b"\x90"  # an empty array
-LAST_WORDS_S = 2.0
+ANSWERS_S = 1.0  # for the requests under way, once no job and no worker is left
+FAREWELL_S = 5.0  # for a client to read its last answers
 
 
 class Service:
@@ -73,7 +75,6 @@ class Service:
         self.notifications = NOTIFICATIONS
         self.sessions: set[Session] = set()
         self.stopped = asyncio.Event()
-        self.last_words: set[asyncio.Task[Any]] = set()  # answers to `shutdown`, before goaway
         self._started_at = time.monotonic()
         self._id = secrets.token_hex(6)
         self._jobs = 0
@@ -126,16 +127,19 @@ class Service:
         """Its runs are cancelled, its watches end; what it submitted goes on."""
         self.sessions.discard(session)
         self.news.watches.forget(session)
-        for job_id, caller in list(session.callers.items()):
+        for job_id in list(session.callers):
             job = self.shell.core.jobs.get(job_id)
-            if job is not None and caller.cancels and not _has_others(job, session):
+            if job is not None and not any(caller.holds for caller in job.owner):
                 self.shell.cancel(job, "disconnected")
         if self._listener is not None and not session.is_stdio:
             self._listener.gone(session.uid)
 
-    def stdio_ended(self, _session: Session) -> None:
-        """End of input: finish what was accepted, then leave."""
-        self.spawn_task(self.stop())
+    def stdio_ended(self, session: Session) -> None:
+        """End of input: finish what was accepted, however long it takes, then leave.
+
+        Broken input: as `stop`. Should nobody be left to read the answers, `running.py` knows.
+        """
+        self.spawn_task(self.stop(timeout_s=math.inf if session.input_ended else None))
 
     def spawn_task(self, work: Coroutine[Any, Any, Any]) -> None:
         """Run it beside everything else."""
@@ -260,10 +264,15 @@ class Service:
 
     # -- the end
 
-    async def stop(
+    def stop(
         self, *, at_once: bool = False, timeout_s: float | None = None
-    ) -> dict[str, Any]:
-        """Finish what was accepted (within stop_timeout) and stop; the counts of all plugins."""
+    ) -> Coroutine[Any, Any, dict[str, Any]]:
+        """Accept nothing from now on. To await: finish what was accepted (within `stop_timeout`)
+        and stop; the counts of all plugins.
+        """
+        if at_once and self.stopped.is_set():  # only farewells are left
+            for session in list(self.sessions):
+                session.close()
         core = self.shell.core
         counts = [plugin.counts for plugin in core.plugins.values()]
         core.stop(self.shell.now(), at_once=at_once)
@@ -273,6 +282,10 @@ class Service:
         self.shell.act()
         self._look_for_the_end()
         limit_s = self.config.supervisor.stop_timeout_s if timeout_s is None else timeout_s
+        return self._await_the_end(counts, limit_s)
+
+    async def _await_the_end(self, counts: list[Counts], limit_s: float) -> dict[str, Any]:
+        core = self.shell.core
         try:
             await asyncio.wait_for(self.stopped.wait(), limit_s)
         except TimeoutError:
@@ -288,24 +301,23 @@ class Service:
     async def close(self) -> None:
         """Say goodbye to the clients and let go of everything."""
         self.news.watches.close()
-        if self.last_words:
-            await asyncio.wait(self.last_words, timeout=LAST_WORDS_S)
-        farewells = [self._farewell(session) for session in list(self.sessions)]
-        if farewells:
-            await asyncio.wait(farewells, timeout=LAST_WORDS_S)
+        sessions = list(self.sessions)
+        await asyncio.gather(*(session.answer_all(ANSWERS_S) for session in sessions))
+        await asyncio.gather(*map(self._farewell, sessions))
         await self.roster.close()
         await self.shell.close()
         self.chronicle.close()
 
     def _farewell(self, session: Session) -> asyncio.Future[None]:
+        """Done when the client has read everything; whoever sent all its input is waited for."""
         gone: asyncio.Future[None] = self.loop.create_future()
-        session.goaway(int(FatalCode.CLOSING), "the supervisor has stopped", reconnect=False)
+        patience_s = None if session.is_stdio and session.input_ended else FAREWELL_S
+        session.goaway(
+            int(FatalCode.CLOSING), "the supervisor has stopped", patience_s=patience_s,
+            reconnect=False,
+        )  # fmt: skip
         session.channel.when_flushed(lambda: None if gone.done() else gone.set_result(None))
         return gone
-
-
-def _has_others(job: Job, session: Session) -> bool:
-    return any(caller.session is not session and caller.session.is_open for caller in job.owner)
 
 
 def run(config: Config, *, stdio: bool, check: bool) -> int:
