@@ -1,19 +1,17 @@
-"""The methods that move jobs: run, submit, wait, cancel, more."""
+"""The methods that move jobs: run, submit, cancel, flush, more."""
 
 from __future__ import annotations
 
-import asyncio
 import re
 from typing import Any
 
-from ..protocol import limits
 from ..protocol.errors import Code, Fault
 from ..protocol.messages import Message, pack
 from . import calls
-from .caller import Caller, Waiter
-from .kept import Ended, call_of
+from .caller import Caller
+from .kept import call_of
 from .model import Job
-from .session import ENVELOPE_BYTES, Session
+from .session import Session
 from .states import JobState
 
 JOB_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
@@ -120,66 +118,6 @@ def _job(job_id: str, plugin: str, method: str, args: bytes, given: dict[str, An
         key=key, idempotent=calls.flag(given, "idempotent"),
         timeout_s=calls.seconds(given, "timeout_ms"), options=passed_on or None,
     )  # fmt: skip
-
-
-async def wait(session: Session, message: Message) -> bytes:
-    """`[[job, …], O{mode, timeout_ms, forget}]` → `[record, …]` of those that have ended."""
-    job_ids = list(dict.fromkeys(calls.names(message, 0, "jobs")))
-    given = calls.options(message, 1)
-    mode = calls.choice(given, "mode", ("all", "any"))
-    timeout_s = calls.seconds(given, "timeout_ms")
-    forgets = calls.flag(given, "forget")
-    jobs = session.service.shell.core.jobs
-    ended: dict[str, Ended] = {}
-    waiting: dict[str, tuple[Job, Waiter]] = {}
-    for job_id in job_ids:
-        if (known := session.kept.get(job_id)) is not None:
-            ended[job_id] = known
-        elif job_id in jobs:
-            waiting[job_id] = (jobs[job_id], Waiter())
-        else:
-            raise Fault.new(Code.NOT_FOUND, f"no job {job_id!r:.80}", job=job_id)
-    if waiting and not (ended and mode == "any"):
-        ended |= await _ended(waiting, mode, timeout_s)
-    records = [ended[job_id].record for job_id in job_ids if job_id in ended]
-    answer = pack_array(records)
-    if len(answer) <= limits.MESSAGE_BYTES - ENVELOPE_BYTES:  # else they can be had one by one
-        _forget(session, job_ids if forgets else list(ended))
-    return answer
-
-
-async def _ended(
-    waiting: dict[str, tuple[Job, Waiter]], mode: str, timeout_s: float | None
-) -> dict[str, Ended]:
-    """What has ended when enough has, or when it is time."""
-    how = asyncio.ALL_COMPLETED if mode == "all" else asyncio.FIRST_COMPLETED
-    for job, waiter in waiting.values():
-        job.owner.append(waiter)
-    try:
-        futures = [waiter.future for _, waiter in waiting.values()]
-        await asyncio.wait(futures, timeout=timeout_s, return_when=how)
-    finally:
-        for job, waiter in waiting.values():
-            job.owner.remove(waiter)
-    return {
-        job_id: waiter.future.result()
-        for job_id, (_, waiter) in waiting.items()
-        if waiter.future.done()
-    }
-
-
-def _forget(session: Session, job_ids: list[str]) -> None:
-    """Delivered, or wanted no more: also what has not ended yet will not be kept."""
-    for job_id in job_ids:
-        session.kept.forget(job_id)
-        if job_id in session.callers:
-            session.callers[job_id].is_forgotten = True
-
-
-def pack_array(parts: list[bytes]) -> bytes:
-    """An array of values that are packed already."""
-    head = pack([None] * len(parts))
-    return head[: len(head) - len(parts)] + b"".join(parts)
 
 
 def cancel(session: Session, message: Message) -> bytes:
