@@ -16,7 +16,7 @@ from typing import Any
 
 from ..protocol.errors import Code, FatalCode, Fault
 from ..protocol.messages import Message
-from . import calls_changes, calls_jobs, calls_views
+from . import calls_changes, calls_jobs, calls_views, calls_wait
 from .changeover import Changeover
 from .chronicle import Chronicle
 from .config import Config
@@ -39,7 +39,7 @@ REQUESTS: dict[str, Handler] = {
     "hello": calls_views.hello,
     "run": calls_jobs.run,
     "submit": calls_jobs.submit,
-    "wait": calls_jobs.wait,
+    "wait": calls_wait.wait,
     "cancel": calls_jobs.cancel,
     "flush": calls_jobs.flush,
     "status": calls_views.status,
