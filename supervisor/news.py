@@ -14,7 +14,7 @@ from .changeover import Changeover
 from .log_ring import Level, LogEntry, LogRing
 from .model import Job, Worker
 from .narrator import Narrator
-from .orders import Changed
+from .orders import Changed, Phase
 from .rates import Rates
 from .spec import SupervisorSpec
 from .waiting import SHOWN, notice
@@ -37,18 +37,19 @@ class News:
         self._loop = loop
         self._narrator = Narrator(spec.log_format, spec.log_level)
 
-    def phase(self, change: Changeover) -> None:
-        """A changeover entered a step."""
+    def phase(self, order: Phase) -> None:
+        """A changeover entered a step; by now it may be further."""
+        change = order.change
         notice(change)
         self.seq += 1
-        name, took_s, detail = change.phases[-1] if change.phases else ("", 0.0, change.reason)
+        name, took_s, detail = order.left or ("", 0.0, change.reason)
         facts = {
             "seq": self.seq,
             "generation": change.number or None,
             "phase": SHOWN.get(name, name) or "begun",
             "ms": round(took_s * 1000, 3),
             "detail": detail,
-            "next": change.step.value,
+            "next": order.step.value,
         }
         self.watches.tell("plugins", change.plugin, "change_phase", [change.plugin, facts])
 

@@ -24,7 +24,7 @@ from .listener import Listener, socket_path
 from .log_ring import Level
 from .model import Counts, Job, Worker
 from .news import News
-from .orders import Changed
+from .orders import Changed, Phase
 from .roster import Roster
 from .session import Handler, Session
 from .shell import Shell
@@ -177,9 +177,9 @@ class Service:
 
     # -- what the shell tells
 
-    def phase(self, change: Changeover) -> None:
+    def phase(self, order: Phase) -> None:
         """A changeover entered a step."""
-        self.news.phase(change)
+        self.news.phase(order)
 
     def ended(self, change: Changeover) -> None:
         """It ended, or is drained and only watched."""

@@ -41,7 +41,7 @@ ENDED_OUTPUT_S = 1.0  # from the end of a worker's output to its exit
 class Listener(Protocol):
     """Who is told what people may want to see (the service)."""
 
-    def phase(self, change: Changeover) -> None: ...
+    def phase(self, order: o.Phase) -> None: ...
     def ended(self, change: Changeover) -> None: ...
     def record(self, entry: dict[str, Any]) -> None: ...
     def changed(self, order: o.Changed) -> None: ...
@@ -91,7 +91,7 @@ class Shell:
             o.Signal: self._signal,
             o.Admit: lambda order: self._admit(order.job),
             o.Flushed: lambda order: listener.flushed(order.plugin, order.values),
-            o.Phase: lambda order: listener.phase(order.change),
+            o.Phase: listener.phase,
             o.Ended: lambda order: listener.ended(order.change),
             o.Record: self._record,
             o.Changed: listener.changed,
