@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from .demo_run import Score
     from .demo_save import Tape
 
-SECONDS = 8.0
+SECONDS = 9.0
 RATE = 25
 # The demo tells by itself; every release is good, and the next one comes within a second.
 SUPERVISOR = {"settle": "50ms", "log.level": "error", "log.format": "text"}

@@ -92,7 +92,8 @@ class DemoRun:
         self._seconds = seconds
         self._tape = tape
         self._watch = watch
-        self._has_changed = threading.Event()
+        self._generation = 0
+        self._has_served = threading.Event()  # the newest release gave its first frame
         self._kill_is_due = threading.Event()
         self._tries = _TRIES
 
@@ -125,6 +126,9 @@ class DemoRun:
             return
         self.score.take(number, time.monotonic())
         info = sent.future.info
+        if info.generation is not None and info.generation > self._generation:
+            self._generation = info.generation
+            self._has_served.set()
         is_rerun = info.attempts is not None and info.attempts > 1
         self.score.reruns += is_rerun
         self.score.release = info.release
@@ -143,9 +147,9 @@ class DemoRun:
             due = max(due + beat_s, time.monotonic() + beat_s / 3)
             if self._frames.stop.wait(due - time.monotonic()):
                 return
-            self._has_changed.clear()
+            self._has_served.clear()
             self._filter.swap()
-            if not self._has_changed.wait(_CHANGE_S):
+            if not self._has_served.wait(_CHANGE_S):
                 return
             if beat == KILL_BEAT and not self._frames.stop.wait(beat_s / 3):
                 self._kill_is_due.set()
@@ -153,7 +157,6 @@ class DemoRun:
     def _changed(self, change: Change) -> None:
         if change.from_ is not None:
             self.score.changeovers += 1
-        self._has_changed.set()
 
     def _killing(self) -> Iterator[Frame]:
         """The frames; when a kill is due, right after one of them was sent."""

@@ -80,7 +80,7 @@ class Passage:
         self._flushed = flushed
         self._flush = flush
         self._say = say
-        self._generation: int | None = None
+        self._generation = 0
         self._last_in: Frame | None = None
         self._last_out: Frame | None = None
 
@@ -117,10 +117,10 @@ class Passage:
         info = sent.future.info
         if info.attempts is not None and info.attempts > 1:
             self.counts["done again"] += 1
-        if info.generation == self._generation:
+        # A frame that was done again may be of a later generation than the one behind it.
+        if info.generation is None or info.generation <= self._generation:
             return []
-        if self._generation is not None:
-            self.counts["changeovers"] += 1
+        self.counts["changeovers"] += self._generation > 0
         self._generation = info.generation
         return _frames(self._flushed.take(), sent.item)
 
