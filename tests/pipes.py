@@ -30,6 +30,10 @@ class Hold:
             assert select.select([self._began], [], [], DEADLINE_S)[0], f"{seen} of {count} began"
             seen += len(os.read(self._began, count - seen))
 
+    def is_quiet(self) -> bool:
+        """Has nobody begun whom `wait_for` has not seen?"""
+        return not select.select([self._began], [], [], 0)[0]
+
     def release(self, count: int) -> None:
         """Let `count` of them go: each reads one byte."""
         os.write(self._held, b"." * count)
@@ -40,7 +44,7 @@ class Hold:
         os.close(self._began)
 
 
-PLUGIN = '''
+PLUGIN = """
 import os
 from changeover.worker import plugin
 
@@ -52,7 +56,7 @@ def job(number, hold=None):
         with open(hold, "rb", buffering=0) as held:
             held.read(1)
     return [number, "{version}", os.getpid()]
-'''
+"""
 
 
 def plugin_text(version: str, *, pure: bool) -> str:
