@@ -8,6 +8,7 @@ it is done, so no event can be missed. What each step does is in `steps.py`, the
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from .changeover import Changeover
 from .desk import Desk
@@ -33,6 +34,11 @@ MAX_DOUBLINGS = 32  # of a back-off: far beyond any limit, far below what a floa
 def launches_alike(one: PluginSpec, other: PluginSpec) -> bool:
     """Would both specs start the same workers, given the same content?"""
     return all(getattr(one, key) == getattr(other, key) for key in LAUNCH_KEYS)
+
+
+def launched_as(spec: PluginSpec, running: PluginSpec) -> PluginSpec:
+    """The live keys of one, the launch keys of what runs (a change of them may have been refused)."""
+    return replace(spec, **{key: getattr(running, key) for key in LAUNCH_KEYS})
 
 
 def back_off_s(spec: PluginSpec, times: int) -> float:

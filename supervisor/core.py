@@ -14,7 +14,7 @@ from typing import Any
 from ..protocol.errors import Code, Fault
 from .cancelling import Cancelling
 from .changeover import Changeover
-from .changes import Changes, fallback_release
+from .changes import Changes, fallback_release, launched_as
 from .closing import Closing
 from .cut import Cut
 from .deaths import EMPTY, Deaths
@@ -52,7 +52,7 @@ class Core:
         self._changes = changes = Changes(desk, outcomes, self._steps)
         self._rollbacks = rollbacks = Rollbacks(desk, routing, fleet, changes, cut)
         self._restarts = restarts = Restarts(desk, outcomes, fleet, rollbacks)
-        self._deaths = Deaths(desk, routing, fleet, changes, restarts)
+        self._deaths = Deaths(desk, routing, fleet, changes, restarts, rollbacks)
         self._closing = Closing(desk, outcomes, fleet, changes, rollbacks)
         routing.on_end = self._job_ended
         self._cancelling.on_overdue = fleet.kill_if_overdue
@@ -141,7 +141,7 @@ class Core:
             change = Changeover(spec.name, spec, "config", who="config")
             return self._changes.request(plugin, change)
         if plugin.live is not None:
-            plugin.live.spec = spec
+            plugin.live.spec = launched_as(spec, plugin.live.spec)
         self._routing.dispatch(plugin)
         return None
 
@@ -205,8 +205,10 @@ class Core:
                 watch.saw_success()
         elif is_plugin_error(fault):
             generation.failed += 1
-            if watch is not None and is_watched and (cause := watch.saw_error()):
-                self._rollbacks.roll_back(plugin, cause)
+            cause = watch.saw_error() if watch is not None and is_watched else ""
+            condemned = self._rollbacks.condemn(plugin, cause) if cause else None
+            if condemned is not None:
+                self._rollbacks.roll_back(plugin, condemned)
 
     def flush(self, now: float, name: str) -> int:
         """Ask the workers that serve for what their filters still hold.

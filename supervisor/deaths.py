@@ -10,6 +10,7 @@ from .fleet import BLAMELESS, Fleet
 from .model import Generation, Plugin, Worker
 from .orders import Flushed
 from .restarts import Restarts
+from .rollbacks import Condemned, Rollbacks
 from .routing import Routing
 from .talking import FLUSH
 
@@ -22,26 +23,37 @@ class Deaths:
     """Judges deaths; what follows is up to the changeover or the restart policy."""
 
     def __init__(
-        self, desk: Desk, routing: Routing, fleet: Fleet, changes: Changes, restarts: Restarts
-    ) -> None:
+        self, desk: Desk, routing: Routing, fleet: Fleet, changes: Changes, restarts: Restarts,
+        rollbacks: Rollbacks,
+    ) -> None:  # fmt: skip
         self._desk = desk
         self._routing = routing
         self._fleet = fleet
         self._changes = changes
         self._restarts = restarts
+        self._rollbacks = rollbacks
 
     def died(self, plugin: Plugin, worker: Worker, death: Fault) -> None:
         """A worker that had been ready, or that we had given up, is gone."""
         death.data["reason"] = LOST_REASONS.get(worker.cause, "crashed")
         unexplained = worker.cause not in BLAMELESS
-        generation, jobs = worker.generation, list(worker.jobs.values())
+        generation, condemned = worker.generation, None
         if unexplained and _is_newcomer(plugin, generation):
             self._newcomer_failed(plugin, worker, death)
         elif unexplained and generation is plugin.live:
-            self._restarts.saw_death(plugin, worker, death, jobs)
+            jobs = list(worker.jobs.values())
+            condemned = self._restarts.saw_death(plugin, worker, death, jobs)
         self._give_up_flushes(plugin, worker, death)
         self._routing.take_back(plugin, worker, death, unexplained=unexplained)
-        if unexplained and generation is plugin.live:
+        self._go_on(plugin, generation, condemned, unexplained=unexplained)
+
+    def _go_on(
+        self, plugin: Plugin, generation: Generation, condemned: Condemned | None, *,
+        unexplained: bool,
+    ) -> None:  # fmt: skip
+        if condemned is not None:
+            self._rollbacks.roll_back(plugin, condemned)
+        elif unexplained and generation is plugin.live:
             self._restarts.answer(plugin, generation)
 
     def boot_failed(self, plugin: Plugin, worker: Worker, stage: str, fault: Fault) -> None:
@@ -50,11 +62,12 @@ class Deaths:
         if _is_newcomer(plugin, generation):
             self._newcomer_failed(plugin, worker, fault, stage)
         elif generation is plugin.live:
+            condemned = None
             if fault.data.get("bad_luck"):
                 generation.unlucky += 1
             else:
-                self._restarts.saw_death(plugin, worker, fault, [])
-            self._restarts.answer(plugin, generation)
+                condemned = self._restarts.saw_death(plugin, worker, fault, [])
+            self._go_on(plugin, generation, condemned, unexplained=True)
 
     def _newcomer_failed(
         self, plugin: Plugin, worker: Worker, fault: Fault, stage: str = ""

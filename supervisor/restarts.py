@@ -11,7 +11,7 @@ from .desk import Desk
 from .fleet import Fleet
 from .model import Generation, Job, Plugin, Worker
 from .outcomes import Outcomes
-from .rollbacks import Rollbacks
+from .rollbacks import Condemned, Rollbacks
 from .routing import unavailable
 from .states import Restart
 
@@ -25,7 +25,9 @@ class Restarts:
         self._fleet = fleet
         self._rollbacks = rollbacks
 
-    def saw_death(self, plugin: Plugin, worker: Worker, death: Fault, jobs: list[Job]) -> None:
+    def saw_death(
+        self, plugin: Plugin, worker: Worker, death: Fault, jobs: list[Job]
+    ) -> Condemned | None:
         """Count it, and let the watch judge it, before its jobs are judged."""
         digest = worker.generation.release.digest
         plugin.deaths[digest] = [*self._recent_deaths(plugin, digest), self._desk.now]
@@ -33,12 +35,11 @@ class Restarts:
         self._say_death(plugin, worker, death, jobs, deaths)
         watch = plugin.watch
         if watch is None or watch.generation is not worker.generation:
-            return
+            return None
         cause = watch.saw_death([job for job in jobs if not job.has_ended], death.message)
         if not cause and deaths > plugin.spec.crash_loop_count:
             cause = f"{deaths} workers died: {death.message}"
-        if cause:
-            self._rollbacks.roll_back(plugin, cause)
+        return self._rollbacks.condemn(plugin, cause) if cause else None
 
     def _recent_deaths(self, plugin: Plugin, digest: str) -> list[float]:
         since = self._desk.now - plugin.spec.crash_loop_window_s

@@ -21,6 +21,7 @@ from .states import Restart, Step
 from .watch import Watch
 
 Target = tuple[Release, PluginSpec]
+Condemned = tuple[Changeover, Target]
 
 
 class Rollbacks:
@@ -82,14 +83,18 @@ class Rollbacks:
 
     # -- the way back
 
-    def roll_back(self, plugin: Plugin, cause: str) -> bool:
-        """The watched release is bad: go back. False if there is nothing to go back to."""
+    def condemn(self, plugin: Plugin, cause: str) -> Condemned | None:
+        """The watched release is bad, if there is another to go back to.
+
+        From here on its attempts count against no job, and it is lent no more of them. Then what
+        it had borrowed can be taken back to its place in the queue, and `roll_back` must follow.
+        """
         watch = plugin.watch
         assert watch is not None
         failed, bad = watch.change, watch.generation
         target = self._target(plugin, failed, bad)
         if target is None:
-            return False
+            return None
         plugin.watch = None
         plugin.rolled_back.add(bad.number)
         if target[0].digest != bad.release.digest:
@@ -97,10 +102,13 @@ class Rollbacks:
         failed.cause, failed.stage = cause, "watch"
         self._say(plugin, bad, target[0], cause)
         plugin.hold(self._desk.now)
-        newcomer = self._go_back(plugin, failed, target)
+        return failed, target
+
+    def roll_back(self, plugin: Plugin, condemned: Condemned) -> None:
+        """Go back; what was under way is asked for again after that."""
+        newcomer = self._go_back(plugin, *condemned)
         if newcomer is not None:
             self._changes.request(plugin, newcomer)
-        return True
 
     def _say(self, plugin: Plugin, bad: Generation, target: Release, cause: str) -> None:
         self._desk.narrate(
