@@ -16,7 +16,7 @@ import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple, Self
 
 import msgpack
 
@@ -203,7 +203,7 @@ class Wire:
             os.close(fd)
         self.read_fd = self.write_fd = -1
 
-    def __enter__(self) -> Wire:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -227,14 +227,7 @@ class Supervisor:
         self._reader = threading.Thread(target=self._read_log)
         self._reader.start()
         if stdio:
-            assert self.process.stdin is not None
-            assert self.process.stdout is not None
-            read_fd, write_fd = (
-                os.dup(f.fileno()) for f in (self.process.stdout, self.process.stdin)
-            )
-            self.process.stdin.close()
-            self.process.stdout.close()
-            self.wire = Wire(read_fd, write_fd)
+            self.wire = Wire(_taken(self.process.stdout), _taken(self.process.stdin))
         elif not self._listens.wait(PATIENCE_S):
             self.kill()
             raise AssertionError("\n".join(self.log))
@@ -279,13 +272,20 @@ class Supervisor:
         if hasattr(self, "wire"):
             self.wire.close()
 
-    def __enter__(self) -> Supervisor:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: object, *_: object) -> None:
         if kind is None and self.process.returncode is None:
             self.stop()
         self.kill()
+
+
+def _taken(file: IO[bytes] | None) -> int:
+    """The descriptor of a file that is closed."""
+    assert file is not None
+    with file:
+        return os.dup(file.fileno())
 
 
 PLUGINS = Path(__file__).parent / "plugins"

@@ -1,6 +1,6 @@
 """A generator: progress, items, a return value. Several methods, one of them slow to answer."""
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import Any
 
 from changeover.worker import Plugin, Progress, plugin
@@ -9,7 +9,7 @@ from changeover.worker import Plugin, Progress, plugin
 class Yields(Plugin):
     name, version, pure = "yields", "2.0.0", True
 
-    def run(self, count: int, progress: bool = True) -> Iterator[Any]:
+    def run(self, count: int, progress: bool = True) -> Generator[Any, None, str]:
         for number in range(count):
             if progress:
                 yield Progress(number + 1, count, f"{number + 1} of {count}")
