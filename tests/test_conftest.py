@@ -9,51 +9,57 @@ from pathlib import Path
 
 import pytest
 
-HERE = Path(__file__).parent
+LEAKY = """
+import os, subprocess, threading
+kept = []
 
-LEAKS = {
-    "descriptor": "import os\ndef test_it():\n    os.pipe()\n",
-    "process": (
-        "import subprocess\nkept = []\ndef test_it():\n"
-        "    kept.append(subprocess.Popen(['sleep', '100']))\n"
-    ),
-    "orphan": (
-        "import subprocess\ndef test_it():\n"
-        "    subprocess.run(['sh', '-c', 'sleep 100 >/dev/null 2>&1 &'], check=True)\n"
-    ),
-    "thread": (
-        "import threading\ndef test_it():\n"
-        "    threading.Thread(target=threading.Event().wait, daemon=True).start()\n"
-    ),
-}
+def test_descriptor():
+    os.pipe()
 
+def test_process():
+    kept.append(subprocess.Popen(["sleep", "100"]))
 
-@pytest.mark.parametrize("leak", LEAKS)
-def test_what_is_left_behind_fails_the_test(leak: str, tmp_path: Path) -> None:
-    text = (HERE / "conftest.py").read_text().replace("GRACE_S = 5.0", "GRACE_S = 0.2")
-    (tmp_path / "conftest.py").write_text(text)
-    (tmp_path / "test_leak.py").write_text(LEAKS[leak])
+def test_orphan():
+    subprocess.run(["sh", "-c", "sleep 100 >/dev/null 2>&1 &"], check=True)
 
-    ran = _pytest(tmp_path)
+def test_thread():
+    threading.Thread(target=threading.Event().wait, name="lingers", daemon=True).start()
 
-    assert ran.returncode == 1, ran.stdout
-    assert f"left behind: {'process' if leak == 'orphan' else leak}" in ran.stdout
+def test_tidy():
+    with open("/dev/null"):
+        subprocess.run(["true"], check=True)
+"""
 
 
-def test_a_tidy_test_passes(tmp_path: Path) -> None:
-    (tmp_path / "conftest.py").write_text((HERE / "conftest.py").read_text())
-    (tmp_path / "test_tidy.py").write_text("def test_it():\n    pass\n")
-
-    assert _pytest(tmp_path).returncode == 0
-
-
-def _pytest(folder: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-P", "-m", "pytest", "-q", "-p", "no:cacheprovider", str(folder)],
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """What pytest said of each of the tests above, under this folder's own check."""
+    folder = tmp_path_factory.mktemp("leaks")
+    check = (Path(__file__).parent / "conftest.py").read_text()
+    (folder / "conftest.py").write_text(check.replace("GRACE_S = 5.0", "GRACE_S = 0.2"))
+    (folder / "test_leaks.py").write_text(LEAKY)
+    ran = subprocess.run(
+        [sys.executable, "-P", "-m", "pytest", "-rA", "--tb=line", str(folder)],
         cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
-        env={**os.environ, "PYTEST_ADDOPTS": ""},
-    )
+        env={**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTEST_ADDOPTS": "", "COLUMNS": "200"},
+        capture_output=True, text=True, timeout=30, check=False,
+    )  # fmt: skip
+    lines = [line.split(maxsplit=3) for line in ran.stdout.splitlines() if "::test_" in line]
+    return {line[1].partition("::test_")[2]: line[-1] for line in lines if line[0] != "PASSED"}
+
+
+@pytest.mark.parametrize(
+    ("leak", "words"),
+    [
+        ("descriptor", "left behind: descriptor "),
+        ("process", "left behind: process "),
+        ("orphan", "left behind: process "),
+        ("thread", "left behind: thread lingers"),
+    ],
+)
+def test_what_is_left_behind_fails_the_test(leak: str, words: str, report: dict[str, str]) -> None:
+    assert words in report[leak]
+
+
+def test_a_tidy_test_passes(report: dict[str, str]) -> None:
+    assert set(report) == {"descriptor", "process", "orphan", "thread"}
