@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+# No plugins to load, no options of the machine's, lines that are not cut.
+PLAIN = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTEST_ADDOPTS": "", "COLUMNS": "200"}
 LEAKY = """
 import os, subprocess, threading
 kept = []
@@ -41,7 +43,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     ran = subprocess.run(
         [sys.executable, "-P", "-m", "pytest", "-rA", "--tb=line", str(folder)],
         cwd=folder,
-        env={**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTEST_ADDOPTS": "", "COLUMNS": "200"},
+        env={**os.environ, **PLAIN},
         capture_output=True, text=True, timeout=30, check=False,
     )  # fmt: skip
     lines = [line.split(maxsplit=3) for line in ran.stdout.splitlines() if "::test_" in line]
