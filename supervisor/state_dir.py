@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
+import stat
 import tempfile
 from pathlib import Path
 
 from .spec import SupervisorSpec
 from .trees import remove_tree
+
+_TEMPORARY = "changeover-private-"
 
 
 class StateDirError(Exception):
@@ -27,7 +31,8 @@ class StateDir:
     def open(cls, spec: SupervisorSpec, *, stdio: bool) -> StateDir:
         """The one that the config names. Raises StateDirError."""
         if spec.state_dir == "auto" and stdio:
-            return cls(Path(tempfile.mkdtemp(prefix="changeover-")), is_temporary=True)
+            _remove_abandoned()
+            return cls(Path(tempfile.mkdtemp(prefix=_TEMPORARY)), is_temporary=True)
         path = default_path(spec.name) if spec.state_dir == "auto" else Path(spec.state_dir)
         try:
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -52,6 +57,29 @@ def default_path(name: str) -> Path:
         return Path(given)
     home = os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")
     return Path(home) / "changeover" / name
+
+
+def _remove_abandoned() -> None:
+    """A private supervisor that was killed could not remove its folder: the next one does."""
+    with os.scandir(tempfile.gettempdir()) as found:
+        folders = [each.path for each in found if each.name.startswith(_TEMPORARY)]
+    for folder in folders:
+        with contextlib.suppress(OSError):  # somebody else's, or another one removes it
+            _remove_if_abandoned(Path(folder))
+
+
+def _remove_if_abandoned(folder: Path) -> None:
+    status = folder.lstat()
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid():
+        return
+    fd = os.open(folder / "lock", os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+    try:
+        # The pid is written under the lock: without it somebody is just about to lock it.
+        if os.read(fd, 1):
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            remove_tree(folder)
+    finally:
+        os.close(fd)
 
 
 def _lock(path: Path) -> int:
