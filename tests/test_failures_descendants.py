@@ -1,0 +1,125 @@
+"""What a worker has started goes with it: children that keep its pipes, sessions, daemons."""
+
+from __future__ import annotations
+
+import os
+import select
+import shutil
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from changeover.client import Changeover, launch
+
+from .conftest import PluginFile
+
+PLUGINS = Path(__file__).parent / "plugins"
+STARTS = ("exec", "spawn", "forkserver")
+DEADLINE_S = 30.0
+GOOD = """
+from changeover.worker import plugin
+
+@plugin(version="2.0.0")
+def good(number):
+    return number
+"""
+Ending = Callable[[Changeover, int], object]
+
+
+class Family:
+    """The reading end of a FIFO that the descendants hold: its end is theirs."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = str(folder / "fifo")
+        os.mkfifo(self.path)
+        self._fd = os.open(self.path, os.O_RDONLY | os.O_NONBLOCK)
+
+    def await_members(self, count: int) -> None:
+        """Until each has said that it is here."""
+        said = b""
+        while said.count(b"\n") < count:
+            said += self._read()
+
+    def await_end(self) -> None:
+        """Until nobody is left."""
+        while self._read():
+            pass
+
+    def _read(self) -> bytes:
+        assert select.select([self._fd], [], [], DEADLINE_S)[0], "a descendant is still there"
+        return os.read(self._fd, 100)
+
+    def close(self) -> None:
+        os.close(self._fd)
+
+
+@pytest.fixture(scope="module")
+def co() -> Iterator[Changeover]:
+    with launch({}, watch="off") as one:
+        yield one
+
+
+@pytest.fixture
+def family(tmp_path: Path) -> Iterator[Family]:
+    members = Family(tmp_path)
+    yield members
+    members.close()
+
+
+ENDINGS: dict[str, Ending] = {
+    "removed": lambda co, pid: co.remove("job"),
+    "replaced": lambda co, pid: co.reload("job"),
+    "killed": lambda co, pid: os.kill(pid, signal.SIGKILL),
+}
+
+
+@pytest.mark.parametrize("start", STARTS)
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_no_descendant_outlives_its_worker(
+    co: Changeover, tmp_path: Path, plugin_file: PluginFile, family: Family, ending: str, start: str
+) -> None:
+    path = tmp_path / "job.py"
+    shutil.copy(PLUGINS / "leaves_descendants.py", path)
+    co.add("job", {"source": str(path), "start": start, "rollback_keep": "staged"})
+    pid = co["job"](family.path)
+    family.await_members(3)
+    plugin_file("job.py", GOOD)
+
+    ENDINGS[ending](co, pid)
+
+    family.await_end()
+    if ending != "removed":
+        co.remove("job")
+
+
+def test_no_descendant_outlives_a_private_supervisor(tmp_path: Path, family: Family) -> None:
+    with launch({"job": str(PLUGINS / "leaves_descendants.py")}, watch="off") as co:
+        co["job"](family.path)
+        family.await_members(3)
+    family.await_end()
+
+
+PROGRAM = """#!/bin/sh
+sh -c 'exec 3>"$0"; echo here >&3; exec sleep 1000' "$FIFO" &
+exec "$PYTHON" -P -m changeover.worker "$PLUGIN"
+"""
+
+
+def test_a_child_that_keeps_the_protocols_pipes_delays_neither_the_exit_nor_the_restart(
+    co: Changeover, tmp_path: Path, family: Family
+) -> None:
+    import sys
+
+    program = tmp_path / "program"
+    program.write_text(PROGRAM)
+    program.chmod(0o755)
+    env = {"FIFO": family.path, "PYTHON": sys.executable, "PLUGIN": str(PLUGINS / "echoes.py")}
+    co.add("program", {"command": [str(program)], "env": env})
+    family.await_members(1)
+    pid = co.status()["plugins"]["program"]["workers"][0]["pid"]
+    os.kill(pid, signal.SIGKILL)
+    assert co["program"](5, timeout=DEADLINE_S) == 5
+    co.remove("program")
+    family.await_end()
