@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from .changeover import Changeover
     from .handle import PluginHandle
 
-SETTLE = "100ms"
-
 
 @pytest.fixture
 def stage(request: pytest.FixtureRequest) -> Iterator[Stage]:
@@ -50,7 +48,8 @@ class Stage:
         if self._co is None:
             from .connecting import launch
 
-            self._co = launch({}, settle=SETTLE)
+            # A release changes when the test says so, not when it saves a file.
+            self._co = launch({}, watch="off")
         return self._co
 
     def load(self, source: Any, *, name: str | None = None, **keys: Any) -> PluginHandle:

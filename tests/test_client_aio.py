@@ -20,7 +20,8 @@ from changeover.client import (
 )
 from changeover.protocol.errors import Code
 from changeover.protocol.messages import Message, unpack
-from tests.client_peer import PATIENCE_S, Peer, args_of, job_of, piped
+
+from .client_peer import PATIENCE_S, Peer, args_of, job_of, piped
 
 Ends = tuple[AsyncChangeover, Peer]
 

@@ -23,7 +23,8 @@ from changeover.client.errors import (
 )
 from changeover.protocol.errors import Code, Fault
 from changeover.protocol.messages import failure, notification, response_raw, unpack
-from tests.client_peer import (
+
+from .client_peer import (
     PATIENCE_S,
     Peer,
     args_of,
@@ -279,7 +280,7 @@ def test_a_forked_child_lets_go_of_the_pipes() -> None:
 import os, sys
 from changeover.client.connecting import _open
 from changeover.client.errors import Disconnected
-from tests.client_peer import piped
+from .client_peer import piped
 
 with piped() as (co, peer):
     _open.add(co.connection)

@@ -12,7 +12,8 @@ from changeover.client import Cancelled, Changeover, JobTimeout, PluginError, Pr
 from changeover.client.future import JobFuture
 from changeover.protocol.errors import Code
 from changeover.protocol.messages import response_raw
-from tests.client_peer import PATIENCE_S, Peer, is_notification, job_of, piped, record
+
+from .client_peer import PATIENCE_S, Peer, is_notification, job_of, piped, record
 
 Ends = tuple[Changeover, Peer]
 

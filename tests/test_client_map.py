@@ -12,7 +12,8 @@ from changeover.client import Changeover, Disconnected, PluginError
 from changeover.protocol.errors import Code
 from changeover.protocol.frame import Frame
 from changeover.protocol.messages import Message
-from tests.client_peer import PATIENCE_S, Peer, args_of, is_notification, job_of, piped
+
+from .client_peer import PATIENCE_S, Peer, args_of, is_notification, job_of, piped
 
 Ends = tuple[Changeover, Peer]
 

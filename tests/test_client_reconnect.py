@@ -11,7 +11,8 @@ import pytest
 
 from changeover.client import Cancelled, Changeover, Disconnected, NoSupervisor, connect
 from changeover.protocol.messages import unpack
-from tests.client_peer import PATIENCE_S, Listener, Peer, args_of, job_of
+
+from .client_peer import PATIENCE_S, Listener, Peer, args_of, job_of
 
 METHODS = {"run": {"pure": True, "stream": False}, "count": {"pure": False, "stream": False}}
 STATUS = {"plugins": {"x": {"methods": METHODS}}}

@@ -11,7 +11,8 @@ import pytest
 from changeover.client import Changeover, PluginError, Progress
 from changeover.protocol.errors import Code
 from changeover.protocol.messages import unpack
-from tests.client_peer import PATIENCE_S, Peer, job_of, options_of, piped
+
+from .client_peer import PATIENCE_S, Peer, job_of, options_of, piped
 
 Ends = tuple[Changeover, Peer]
 

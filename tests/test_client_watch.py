@@ -10,7 +10,8 @@ import pytest
 
 from changeover.client import Change, Changeover, Event, Watch
 from changeover.protocol.messages import Message, unpack
-from tests.client_peer import PATIENCE_S, Peer, options_of, piped
+
+from .client_peer import PATIENCE_S, Peer, options_of, piped
 
 Ends = tuple[Changeover, Peer]
 SNAPSHOT = {"plugins": {"x": {"generation": 1, "release": {"number": 1}}}}
