@@ -46,6 +46,7 @@ class Roster:
             executor=shell.files,
             on_candidate=self._candidate,
             on_note=lambda name, text: news.narrate("warning", name, text),
+            breathe=shell.files.breathe,
         )
         self._schedule: asyncio.TimerHandle | None = None
         self._removing: dict[str, list[asyncio.Future[None]]] = {}
@@ -62,7 +63,6 @@ class Roster:
         plugin = self._past.plugin(spec)
         change = self._core.add(self._shell.now(), spec, reason=reason, who=who, plugin=plugin)
         self._news.rates[spec.name] = Rates()
-        self._watch_source(spec, None)
         self._shell.act()
         self._arm_schedule()
         return change
@@ -172,6 +172,18 @@ class Roster:
         plugin = self._core.plugins.get(name)
         if plugin is not None and staged is not None:
             self._watch_source(plugin.spec, staged)
+
+    def refused(self, change: Changeover) -> None:
+        """Nothing serves yet: whatever differs from what was refused is worth a look.
+
+        Not before: a candidate would race with the first load of the same content.
+        """
+        plugin = self._core.plugins.get(change.plugin)
+        if plugin is not None and plugin.live is None and not plugin.is_closing:
+            release = change.release
+            self._watch_source(
+                plugin.spec, self._shell.staged.get(release.digest) if release else None
+            )
 
     def _watch_source(self, spec: PluginSpec, known: Staged | None) -> None:
         if isinstance(spec.reload, OnChange) and not spec.pickled:

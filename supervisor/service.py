@@ -184,6 +184,8 @@ class Service:
     def ended(self, change: Changeover) -> None:
         """It ended, or is drained and only watched."""
         self.news.ended(change)
+        if change.outcome == "refused":
+            self.roster.refused(change)
         if change.step in (Step.WATCH, Step.DONE):
             self.shell.retain()
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any, Protocol
@@ -19,10 +19,9 @@ from . import orders as o
 from .changeover import Changeover
 from .children import Children, Exit
 from .core import Core
-from .digest import Torn, read_bytes, read_files
+from .files import Files
 from .launch import LaunchSpec, SpawnError, Started
 from .launcher import Launcher
-from .listing import SourceError
 from .log_ring import Level
 from .logs import StderrPump
 from .model import Job, Release, Worker
@@ -60,7 +59,7 @@ class Shell:
         listener: Listener,
     ) -> None:  # fmt: skip
         self.loop = asyncio.get_running_loop()
-        self.files = ThreadPoolExecutor(1, "changeover-files")
+        self.files = Files()
         now = self.loop.time()
         start = datetime.now(UTC) - timedelta(seconds=now)
         self.core = Core(spec, wall_start=start, jitter=Random().random)  # noqa: S311 - back-off
@@ -214,39 +213,37 @@ class Shell:
             )  # fmt: skip
         self.act()
 
-    def peek(self, source: SourceSet) -> str:
-        """The digest of what the source holds now. In the helper thread."""
-        if source.content:
-            return read_bytes(source.content).fingerprint.digest
-        try:
-            listing = source.resolve()
-            return read_files(listing.files, tree=listing.tree).fingerprint.digest
-        except (SourceError, Torn) as error:
-            raise StageError(str(error), bad_luck=False) from error
+    async def peek(self, source: SourceSet) -> str:
+        """The digest of what the source holds now; nothing is staged. Raises StageError."""
+        breathe = self.files.breathe
+        look = partial(self._store.peek, source, breathe=breathe)
+        return (await self.loop.run_in_executor(self.files, look)).digest
 
     def _stage_now(self, source: SourceSet, target: Release | None) -> Staged:
         if target is not None:
             return self._store.find(target.digest, source)
-        return self._store.stage(source)
+        return self._store.stage(source, breathe=self.files.breathe)
 
     # -- SPAWN
 
     def _begin_spawn(self, order: o.Spawn) -> None:
-        self._spawning[order.worker.id] = self._later(self._spawn(order.worker))
+        worker = order.worker
+        task = self._spawning[worker.id] = self._later(self._spawn(worker))
+        task.add_done_callback(lambda task: self._spawn_ended(worker, task))
+
+    def _spawn_ended(self, worker: Worker, task: asyncio.Task[None]) -> None:
+        del self._spawning[worker.id]
+        if task.cancelled():  # given up before it began, or while a fork server imported
+            self.core.spawn_failed(self.now(), worker, "given up while it started", luck=True)
+            self.act()
 
     async def _spawn(self, worker: Worker) -> None:
         try:
             started = await self._launcher.start(self._launch_spec(worker))
-        except asyncio.CancelledError:  # given up while a fork server was still importing
-            self.core.spawn_failed(self.now(), worker, "given up while it started", luck=True)
-            self.act()
-            return
         except SpawnError as error:
             self.core.spawn_failed(self.now(), worker, error.message, luck=error.bad_luck)
             self.act()
             return
-        finally:
-            self._spawning.pop(worker.id, None)
         self._attend(worker, started)
         if worker.state is WorkerState.STARTING:
             self.core.spawned(self.now(), worker, started.pid)
@@ -385,7 +382,7 @@ class Shell:
             process.kill()
         await self._children.swept(SWEEP_S)
         await self._launcher.close()
-        self.files.shutdown(wait=True, cancel_futures=True)
+        self.files.shutdown()
 
     def retain(self) -> None:
         """Delete from the store what nobody may need again."""
