@@ -42,7 +42,13 @@ def _take(plugin: Plugin, entry: Mapping[str, Any]) -> None:
     if isinstance(entry.get("bad"), dict):
         plugin.bad = {str(digest): str(why) for digest, why in entry["bad"].items()}
     if entry.get("event") == "cut" and isinstance(entry.get("from"), dict):
-        plugin.previous = str(entry["from"].get("digest", ""))
+        _take_previous(plugin, entry["from"], entry.get("to"))
+
+
+def _take_previous(plugin: Plugin, old: Mapping[str, Any], new: Any) -> None:
+    digest = str(old.get("digest", ""))
+    if not (isinstance(new, dict) and new.get("digest") == digest):  # a refresh replaces nothing
+        plugin.previous = digest
 
 
 def _release(entry: Any) -> Release | None:

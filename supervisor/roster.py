@@ -12,8 +12,8 @@ from typing import Any, TypeVar
 
 from ..protocol.errors import Code, Fault
 from .changeover import Changeover
-from .changes import launches_alike
 from .config import Config, ConfigError
+from .config_changes import changed_keys
 from .digest import Fingerprint
 from .model import Plugin
 from .news import News
@@ -158,7 +158,8 @@ class Roster:
             return self.add(spec, reason="config", who=who)
         if plugin.spec == spec:
             return None
-        needs_change = not launches_alike(plugin.spec, spec) or plugin.spec.pin != spec.pin
+        _, taking_a_change = changed_keys(plugin.spec, spec)
+        needs_change = bool(taking_a_change)
         change = self._core.reconfigure(self._shell.now(), spec, needs_change=needs_change)
         self._watch_source(spec, None)
         self._shell.act()
