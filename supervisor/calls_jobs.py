@@ -155,4 +155,4 @@ def more(session: Session, message: Message) -> None:
 def _grant(session: Session, job: Job, count: int) -> None:
     """Let the worker know; one that gets the job later is told then what is allowed in all."""
     if job.state is JobState.RUNNING and job.worker is not None:
-        session.service.shell.tell(job.worker, "more", [job.id, count])
+        session.service.shell.crew.tell(job.worker, "more", [job.id, count])

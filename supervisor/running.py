@@ -51,7 +51,7 @@ async def _main(config: Config, state_dir: StateDir, *, stdio: bool, check: bool
         faulthandler.register(signal.SIGQUIT, all_threads=True)
     fds = _take_stdio() if stdio else None
     service = Service(config, state_dir)
-    service.shell.attach()
+    service.shell.crew.attach()
     try:
         _obey_signals(service)
         if fds is None:

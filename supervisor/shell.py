@@ -14,27 +14,17 @@ from pathlib import Path
 from random import Random
 from typing import Any, Protocol
 
-from ..protocol.errors import Code, Fault
 from . import orders as o
 from .changeover import Changeover
-from .children import Children, Exit
 from .core import Core
+from .crew import Crew
 from .files import Files
-from .launch import LaunchSpec, SpawnError, Started
-from .launcher import Launcher
 from .log_ring import Level
-from .logs import StderrPump
 from .model import Job, Release, Worker
-from .process import Process
-from .source import SourceSet, staged_command
-from .spec import PluginSpec, SupervisorSpec
+from .source import SourceSet
+from .spec import SupervisorSpec
 from .staged import Staged, StageError
-from .states import WorkerState
 from .store import Store
-from .worker_link import WorkerLink
-
-SWEEP_S = 1.0  # for descendants that escaped from their worker's group
-ENDED_OUTPUT_S = 1.0  # from the end of a worker's output to its exit
 
 
 class Listener(Protocol):
@@ -63,31 +53,22 @@ class Shell:
         now = self.loop.time()
         start = datetime.now(UTC) - timedelta(seconds=now)
         self.core = Core(spec, wall_start=start, jitter=Random().random)  # noqa: S311 - back-off
-        self.links: dict[str, WorkerLink] = {}
-        self.pumps: dict[str, StderrPump] = {}
+        self.crew = Crew(self, supervisor_id, state_dir, listener)
         self.staged: dict[str, Staged] = {}  # by digest
-        self._processes: dict[str, Process] = {}
-        self._id = supervisor_id
         self._store = store
-        self._state_dir = state_dir
         self._listener = listener
-        self._children = Children()
-        self._launcher = Launcher(
-            self._children, lambda line: listener.narrate("info", "", f"fork server: {line}")
-        )
         self._tasks: set[asyncio.Task[None]] = set()
-        self._spawning: dict[str, asyncio.Task[None]] = {}  # by worker id
         self._is_acting = False
         self._tick: asyncio.TimerHandle | None = None
         self._do: dict[type, Callable[[Any], None]] = {
-            o.Dispatch: self._dispatch,
+            o.Dispatch: self.crew.dispatch,
             o.Settle: lambda order: self._settle(order.job),
             o.Stage: self._begin_stage,
-            o.Spawn: self._begin_spawn,
-            o.Ask: self._ask,
-            o.Tell: lambda order: self.tell(order.worker, order.method, order.params),
-            o.Close: self._close,
-            o.Signal: self._signal,
+            o.Spawn: self.crew.spawn,
+            o.Ask: self.crew.ask,
+            o.Tell: lambda order: self.crew.tell(order.worker, order.method, order.params),
+            o.Close: self.crew.close_input,
+            o.Signal: self.crew.signal,
             o.Admit: lambda order: self._admit(order.job),
             o.Flushed: lambda order: listener.flushed(order.plugin, order.values),
             o.Phase: listener.phase,
@@ -96,10 +77,6 @@ class Shell:
             o.Changed: listener.changed,
             o.Narrate: lambda order: listener.narrate(order.level, order.plugin, order.text),
         }
-
-    def attach(self) -> None:
-        """Take orphans in and reap them. On the main thread's loop."""
-        self._children.attach()
 
     def now(self) -> float:
         """The monotonic clock of the facts."""
@@ -134,7 +111,8 @@ class Shell:
         self.core.tick(self.now())
         self.act()
 
-    def _later(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    def later(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Run it beside everything else."""
         task = self.loop.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -149,44 +127,6 @@ class Shell:
         for caller in job.owner:
             caller.settled(job)
 
-    # A worker may have ended between an order and its turn: its exit, which the core knows by
-    # then or learns next, says the rest.
-
-    def _dispatch(self, order: o.Dispatch) -> None:
-        link = self.links.get(order.worker.id)
-        if link is not None:
-            link.dispatch(order.job)
-
-    def _ask(self, order: o.Ask) -> None:
-        link = self.links.get(order.worker.id)
-        if link is not None:
-            link.ask(order.method, order.params)
-
-    def tell(self, worker: Worker, method: str, params: list[Any]) -> None:
-        """Send a notification to a worker that is still there."""
-        link = self.links.get(worker.id)
-        if link is not None:
-            link.tell(method, params)
-
-    def _close(self, order: o.Close) -> None:
-        link = self.links.get(order.worker.id)
-        if link is not None:
-            link.close_input()
-
-    def _signal(self, order: o.Signal) -> None:
-        process = self._processes.get(order.worker.id)
-        if process is None:
-            if order.worker.id in self._spawning:
-                self._spawning[order.worker.id].cancel()
-            return
-        if order.what == "stacks":
-            process.has_stacks = True
-            process.dump_stacks()
-        elif order.what == "term":
-            process.terminate()
-        else:
-            process.kill()
-
     def _record(self, order: o.Record) -> None:
         self._listener.record(order.entry)
         if order.entry["event"] == "cut":
@@ -196,7 +136,7 @@ class Shell:
     # -- STAGE
 
     def _begin_stage(self, order: o.Stage) -> None:
-        self._later(self._stage(order.change))
+        self.later(self._stage(order.change))
 
     async def _stage(self, change: Changeover) -> None:
         source = SourceSet.of(change.spec)
@@ -224,138 +164,6 @@ class Shell:
             return self._store.find(target.digest, source)
         return self._store.stage(source, breathe=self.files.breathe)
 
-    # -- SPAWN
-
-    def _begin_spawn(self, order: o.Spawn) -> None:
-        worker = order.worker
-        task = self._spawning[worker.id] = self._later(self._spawn(worker))
-        task.add_done_callback(lambda task: self._spawn_ended(worker, task))
-
-    def _spawn_ended(self, worker: Worker, task: asyncio.Task[None]) -> None:
-        del self._spawning[worker.id]
-        if task.cancelled():  # given up before it began, or while a fork server imported
-            self.core.spawn_failed(self.now(), worker, "given up while it started", luck=True)
-            self.act()
-
-    async def _spawn(self, worker: Worker) -> None:
-        try:
-            started = await self._launcher.start(self._launch_spec(worker))
-        except SpawnError as error:
-            self.core.spawn_failed(self.now(), worker, error.message, luck=error.bad_luck)
-            self.act()
-            return
-        self._attend(worker, started)
-        if worker.state is WorkerState.STARTING:
-            self.core.spawned(self.now(), worker, started.pid)
-        else:  # it was given up while it was being started
-            worker.pid = started.pid
-            self._processes[worker.id].kill()
-        self.act()
-
-    def _attend(self, worker: Worker, started: Started) -> None:
-        self.pumps[worker.id] = StderrPump(
-            started.stderr_fd, lambda line: self._listener.worker_line(worker, "info", line)
-        )
-        self.links[worker.id] = WorkerLink(self, worker, started)
-        self._processes[worker.id] = Process(
-            started, self._children, lambda ended: self._exited(worker, ended)
-        )
-
-    def _launch_spec(self, worker: Worker) -> LaunchSpec:
-        generation = worker.generation
-        spec, release = generation.spec, generation.release
-        return LaunchSpec(
-            plugin=spec.name,
-            worker=f"{self._id}/{worker.id}",
-            slot=worker.slot,
-            start=_start_method(spec),
-            command=staged_command(spec.command, release.path) if spec.command else (),
-            source=release.path,
-            shown=release.shown,
-            object=spec.object,
-            pickled=bool(spec.pickled),
-            env=spec.env,
-            preload=spec.preload,
-            state_dir=str(self._plugin_dir(spec.name)),
-        )
-
-    def _plugin_dir(self, name: str) -> Path:
-        folder = self._state_dir / "plugins" / name
-        folder.mkdir(parents=True, exist_ok=True)
-        return folder
-
-    # -- facts about workers
-
-    def replied(self, worker: Worker, method: str, fault: Fault | None, result: Any) -> None:
-        """A control request was answered."""
-        self.core.replied(self.now(), worker, method, fault, result)
-        self.act()
-
-    def answered(self, worker: Worker, job_id: str, fault: Fault | None, result: bytes) -> None:
-        """A job was answered."""
-        self.core.answered(self.now(), worker, job_id, fault, result)
-        self.act()
-
-    def extended(self, worker: Worker, extra_s: float) -> None:
-        """A worker asked for more time."""
-        self.core.extended(self.now(), worker, extra_s)
-        self.act()
-
-    def broke_protocol(self, worker: Worker, what: str) -> None:
-        """A worker sent what is no message."""
-        self.core.broke_protocol(self.now(), worker, what)
-        self.act()
-
-    def output_ended(self, worker: Worker) -> None:
-        """Its exit follows at once, or it can never answer."""
-        self.loop.call_later(ENDED_OUTPUT_S, self._still_there, worker)
-
-    def _still_there(self, worker: Worker) -> None:
-        if worker.id in self._processes:
-            self.broke_protocol(worker, "closed its output")
-
-    def progress(self, job: Job, params: list[bytes]) -> None:
-        """Pass progress on to whoever asked for it."""
-        for caller in job.owner:
-            if caller.progress and caller.session.is_open:
-                caller.session.progress(job, params)
-
-    def item(self, job: Job, seq: int, params: list[bytes]) -> None:
-        """Pass one item on; those that were sent before a re-run are dropped."""
-        if seq < job.item_seq:
-            return
-        takers = [caller for caller in job.owner if caller.credits > 0]
-        if not takers and job.worker is not None:
-            self.broke_protocol(job.worker, f"sent items of job {job.id} beyond its credit")
-            return
-        job.item_seq = seq + 1
-        for caller in takers:
-            caller.credits -= 1
-            if caller.session.is_open:
-                caller.session.item(params)
-
-    def worker_log(self, worker: Worker, level: Level, text: str) -> None:
-        """A `log` notification, under the limits of its stderr."""
-        pump = self.pumps.get(worker.id)
-        for line in pump.admit(text) if pump is not None else ():
-            self._listener.worker_line(worker, level, line)
-
-    def _exited(self, worker: Worker, ended: Exit) -> None:
-        """What is in its pipes comes first: a complete message there wins."""
-        link, pump = self.links.pop(worker.id), self.pumps.pop(worker.id)
-        link.channel.drain_input()
-        pump.close()
-        link.close()
-        del self._processes[worker.id]
-        data = {
-            "exit": ended.status,
-            "signal": _signal_name(ended),
-            "stderr_tail": pump.stderr_tail,
-        }
-        death = Fault.new(Code.WORKER_LOST, str(ended), pid=worker.pid, **data)
-        self.core.exited(self.now(), worker, death)
-        self.act()
-
     # -- facts about jobs
 
     def submit(self, job: Job, block_s: float | None) -> bool:
@@ -378,10 +186,7 @@ class Shell:
             task.cancel()
         if self._tick is not None:
             self._tick.cancel()
-        for process in self._processes.values():
-            process.kill()
-        await self._children.swept(SWEEP_S)
-        await self._launcher.close()
+        await self.crew.close()
         self.files.shutdown()
 
     def retain(self) -> None:
@@ -402,13 +207,3 @@ class Shell:
         except StageError as error:
             message = error.message
             self.loop.call_soon_threadsafe(self._listener.narrate, "warning", "", message)
-
-
-def _start_method(spec: PluginSpec) -> Any:
-    if spec.start != "auto":
-        return spec.start
-    return "spawn" if spec.pickled else "exec"
-
-
-def _signal_name(ended: Exit) -> str | None:
-    return str(ended).rpartition(" ")[2] if ended.signal is not None else None

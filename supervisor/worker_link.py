@@ -31,8 +31,8 @@ from .log_ring import LEVELS
 from .model import Job, Worker
 
 if TYPE_CHECKING:
+    from .crew import Crew
     from .launch import Started
-    from .shell import Shell
 
 PATIENCE = Patience(unread_s=None, unread_bytes=None)  # a job's own clock runs, and we must read
 RESULT_BYTES = limits.MESSAGE_BYTES - 1024  # its record must fit into a message too
@@ -42,9 +42,9 @@ RAW_ANSWERS = ("export_state", "flush")  # passed on undecoded
 class WorkerLink:
     """Speaks with one worker over its pipes."""
 
-    def __init__(self, shell: Shell, worker: Worker, started: Started) -> None:
+    def __init__(self, crew: Crew, worker: Worker, started: Started) -> None:
         self.worker = worker
-        self._shell = shell
+        self._crew = crew
         self._jobs: dict[int, str] = {}
         self._asked: dict[int, str] = {}
         self._msgid = 0
@@ -56,7 +56,7 @@ class WorkerLink:
             "extend": self._extend,
         }
         self.channel = Channel(
-            shell.loop,
+            crew.loop,
             started.stdout_fd,
             started.stdin_fd,
             on_message=self._message,
@@ -81,7 +81,7 @@ class WorkerLink:
         self._jobs[msgid] = job.id
         options: dict[str, Any] = {"attempt": job.attempts}
         if job.timer is not None:  # what is left of it
-            left_s = max(0.0, job.timer.when - self._shell.now())
+            left_s = max(0.0, job.timer.when - self._crew.loop.time())
             options["timeout_ms"] = math.ceil(left_s * 1000)
         if job.options:
             options.update(job.options)
@@ -128,13 +128,13 @@ class WorkerLink:
         if job_id is not None:
             self._invalid(job_id, fault.message)
         elif fault.msgid in self._asked:
-            self._shell.replied(self.worker, self._asked.pop(fault.msgid), fault, None)
+            self._crew.replied(self.worker, self._asked.pop(fault.msgid), fault, None)
         else:
             self._stray()
 
     def _invalid(self, job_id: str, why: str) -> None:
         invalid = Fault.new(Code.RESULT_INVALID, why)
-        self._shell.answered(self.worker, job_id, invalid, NIL)
+        self._crew.answered(self.worker, job_id, invalid, NIL)
 
     def _response(self, message: Message) -> None:
         fault = _fault(message.error) if message.error is not None else None
@@ -143,15 +143,15 @@ class WorkerLink:
             if len(message.result) > RESULT_BYTES:
                 self._invalid(job_id, f"a result of {len(message.result)} bytes")
             else:
-                self._shell.answered(self.worker, job_id, fault, message.result)
+                self._crew.answered(self.worker, job_id, fault, message.result)
             return
         method = self._asked.pop(message.msgid, None)
         if method is None:
             self._stray()
         elif method in RAW_ANSWERS:
-            self._shell.replied(self.worker, method, fault, Packed(message.result))
+            self._crew.replied(self.worker, method, fault, Packed(message.result))
         else:
-            self._shell.replied(self.worker, method, fault, _decoded(message.result))
+            self._crew.replied(self.worker, method, fault, _decoded(message.result))
 
     def _stray(self) -> None:
         self._strays += 1
@@ -170,12 +170,12 @@ class WorkerLink:
     def _progress(self, params: list[bytes]) -> None:
         job = self._job(params[0])
         if job is not None:
-            self._shell.progress(job, [params[0], _small(params[1])])
+            self._crew.progress(job, [params[0], _small(params[1])])
 
     def _item(self, params: list[bytes]) -> None:
         job = self._job(params[0])
         if job is not None:
-            self._shell.item(job, int(unpack(_small(params[1]))), params[:3])
+            self._crew.item(job, int(unpack(_small(params[1]))), params[:3])
 
     def _job(self, raw: bytes) -> Job | None:
         """The job, while somebody waits for it (R4: nothing comes after the response)."""
@@ -184,21 +184,21 @@ class WorkerLink:
 
     def _log(self, params: list[bytes]) -> None:
         level, text = unpack(_small(params[0])), str(unpack(_small(params[1])))
-        self._shell.worker_log(self.worker, level if level in LEVELS else "info", text)
+        self._crew.worker_log(self.worker, level if level in LEVELS else "info", text)
 
     def _extend(self, params: list[bytes]) -> None:
         extra_ms = unpack(_small(params[1]))
-        self._shell.extended(self.worker, max(0.0, float(extra_ms) / 1000))
+        self._crew.extended(self.worker, max(0.0, float(extra_ms) / 1000))
 
     def _ended(self) -> None:
         """Its output is at an end; the exit follows, or it can never answer."""
-        self._shell.output_ended(self.worker)
+        self._crew.output_ended(self.worker)
 
     def _fatal(self, fatal: Fatal) -> None:
         what = fatal.message
         if fatal.code == FatalCode.NOT_A_MESSAGE:
             what = what.replace("not a message:", "wrote to stdout:")
-        self._shell.broke_protocol(self.worker, what)
+        self._crew.broke_protocol(self.worker, what)
 
     def close(self) -> None:
         """Let go of the pipes."""

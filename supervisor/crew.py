@@ -1,0 +1,258 @@
+"""The worker processes as the shell has them: pipes, logs, signals, exits. It decides nothing.
+
+The core's `Fleet` says what is to be done to which worker; here it is done, and what the worker
+or its process does becomes a fact for the core.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..protocol.errors import Code, Fault
+from . import orders as o
+from .children import Children, Exit
+from .launch import LaunchSpec, SpawnError, Started
+from .launcher import Launcher
+from .log_ring import Level
+from .logs import StderrPump
+from .model import Job, Worker
+from .process import Process
+from .source import staged_command
+from .spec import PluginSpec
+from .states import WorkerState
+from .worker_link import WorkerLink
+
+if TYPE_CHECKING:
+    from .shell import Listener, Shell
+
+SWEEP_S = 1.0  # for descendants that escaped from their worker's group
+ENDED_OUTPUT_S = 1.0  # from the end of a worker's output to its exit
+
+
+class Crew:
+    """All processes of one supervisor, by the id of the worker."""
+
+    def __init__(
+        self, shell: Shell, supervisor_id: str, state_dir: Path, listener: Listener
+    ) -> None:
+        self.loop = shell.loop
+        self._shell = shell
+        self._core = shell.core
+        self._id = supervisor_id
+        self._state_dir = state_dir
+        self._listener = listener
+        self._links: dict[str, WorkerLink] = {}
+        self._pumps: dict[str, StderrPump] = {}
+        self._processes: dict[str, Process] = {}
+        self._spawning: dict[str, asyncio.Task[None]] = {}
+        self._children = Children()
+        self._launcher = Launcher(
+            self._children, lambda line: listener.narrate("info", "", f"fork server: {line}")
+        )
+
+    def attach(self) -> None:
+        """Take orphans in and reap them. On the main thread's loop."""
+        self._children.attach()
+
+    # -- orders
+
+    # A worker may have ended between an order and its turn: its exit, which the core knows by
+    # then or learns next, says the rest.
+
+    def dispatch(self, order: o.Dispatch) -> None:
+        """Lend a job."""
+        link = self._links.get(order.worker.id)
+        if link is not None:
+            link.dispatch(order.job)
+
+    def ask(self, order: o.Ask) -> None:
+        """Send a control request."""
+        link = self._links.get(order.worker.id)
+        if link is not None:
+            link.ask(order.method, order.params)
+
+    def tell(self, worker: Worker, method: str, params: list[Any]) -> None:
+        """Send a notification to a worker that is still there."""
+        link = self._links.get(worker.id)
+        if link is not None:
+            link.tell(method, params)
+
+    def close_input(self, order: o.Close) -> None:
+        """Send end of input."""
+        link = self._links.get(order.worker.id)
+        if link is not None:
+            link.close_input()
+
+    def signal(self, order: o.Signal) -> None:
+        """Signal a worker, or give it up before it is there."""
+        process = self._processes.get(order.worker.id)
+        if process is None:
+            if order.worker.id in self._spawning:
+                self._spawning[order.worker.id].cancel()
+            return
+        if order.what == "stacks":
+            process.has_stacks = True
+            process.dump_stacks()
+        elif order.what == "term":
+            process.terminate()
+        else:
+            process.kill()
+
+    # -- SPAWN
+
+    def spawn(self, order: o.Spawn) -> None:
+        """Start a process."""
+        worker = order.worker
+        task = self._spawning[worker.id] = self._shell.later(self._spawn(worker))
+        task.add_done_callback(lambda task: self._spawn_ended(worker, task))
+
+    def _spawn_ended(self, worker: Worker, task: asyncio.Task[None]) -> None:
+        del self._spawning[worker.id]
+        if task.cancelled():  # given up before it began, or while a fork server imported
+            self._core.spawn_failed(
+                self._shell.now(), worker, "given up while it started", luck=True
+            )
+            self._shell.act()
+
+    async def _spawn(self, worker: Worker) -> None:
+        try:
+            started = await self._launcher.start(self._launch_spec(worker))
+        except SpawnError as error:
+            self._core.spawn_failed(self._shell.now(), worker, error.message, luck=error.bad_luck)
+            self._shell.act()
+            return
+        except OSError as error:  # the plugin's own folder in the state_dir
+            cause = f"cannot start {worker.id}: {error.strerror} ({error.filename})"
+            self._core.spawn_failed(self._shell.now(), worker, cause, luck=True)
+            self._shell.act()
+            return
+        self._attend(worker, started)
+        if worker.state is WorkerState.STARTING:
+            self._core.spawned(self._shell.now(), worker, started.pid)
+        else:  # it was given up while it was being started
+            worker.pid = started.pid
+            self._processes[worker.id].kill()
+        self._shell.act()
+
+    def _attend(self, worker: Worker, started: Started) -> None:
+        self._pumps[worker.id] = StderrPump(
+            started.stderr_fd, lambda line: self._listener.worker_line(worker, "info", line)
+        )
+        self._links[worker.id] = WorkerLink(self, worker, started)
+        self._processes[worker.id] = Process(
+            started, self._children, lambda ended: self._exited(worker, ended)
+        )
+
+    def _launch_spec(self, worker: Worker) -> LaunchSpec:
+        generation = worker.generation
+        spec, release = generation.spec, generation.release
+        return LaunchSpec(
+            plugin=spec.name,
+            worker=f"{self._id}/{worker.id}",
+            slot=worker.slot,
+            start=_start_method(spec),
+            command=staged_command(spec.command, release.path) if spec.command else (),
+            source=release.path,
+            shown=release.shown,
+            object=spec.object,
+            pickled=bool(spec.pickled),
+            env=spec.env,
+            preload=spec.preload,
+            state_dir=str(self._plugin_dir(spec.name)),
+        )
+
+    def _plugin_dir(self, name: str) -> Path:
+        folder = self._state_dir / "plugins" / name
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    # -- facts about workers
+
+    def replied(self, worker: Worker, method: str, fault: Fault | None, result: Any) -> None:
+        """A control request was answered."""
+        self._core.replied(self._shell.now(), worker, method, fault, result)
+        self._shell.act()
+
+    def answered(self, worker: Worker, job_id: str, fault: Fault | None, result: bytes) -> None:
+        """A job was answered."""
+        self._core.answered(self._shell.now(), worker, job_id, fault, result)
+        self._shell.act()
+
+    def extended(self, worker: Worker, extra_s: float) -> None:
+        """A worker asked for more time."""
+        self._core.extended(self._shell.now(), worker, extra_s)
+        self._shell.act()
+
+    def broke_protocol(self, worker: Worker, what: str) -> None:
+        """A worker sent what is no message."""
+        self._core.broke_protocol(self._shell.now(), worker, what)
+        self._shell.act()
+
+    def output_ended(self, worker: Worker) -> None:
+        """Its exit follows at once, or it can never answer."""
+        self.loop.call_later(ENDED_OUTPUT_S, self._still_there, worker)
+
+    def _still_there(self, worker: Worker) -> None:
+        if worker.id in self._processes:
+            self.broke_protocol(worker, "closed its output")
+
+    def progress(self, job: Job, params: list[bytes]) -> None:
+        """Pass progress on to whoever asked for it."""
+        for caller in job.owner:
+            if caller.progress and caller.session.is_open:
+                caller.session.progress(job, params)
+
+    def item(self, job: Job, seq: int, params: list[bytes]) -> None:
+        """Pass one item on; those that were sent before a re-run are dropped."""
+        if seq < job.item_seq:
+            return
+        takers = [caller for caller in job.owner if caller.credits > 0]
+        if not takers and job.worker is not None:
+            self.broke_protocol(job.worker, f"sent items of job {job.id} beyond its credit")
+            return
+        job.item_seq = seq + 1
+        for caller in takers:
+            caller.credits -= 1
+            if caller.session.is_open:
+                caller.session.item(params)
+
+    def worker_log(self, worker: Worker, level: Level, text: str) -> None:
+        """A `log` notification, under the limits of its stderr."""
+        pump = self._pumps.get(worker.id)
+        for line in pump.admit(text) if pump is not None else ():
+            self._listener.worker_line(worker, level, line)
+
+    def _exited(self, worker: Worker, ended: Exit) -> None:
+        """What is in its pipes comes first: a complete message there wins."""
+        link, pump = self._links.pop(worker.id), self._pumps.pop(worker.id)
+        link.channel.drain_input()
+        pump.close()
+        link.close()
+        del self._processes[worker.id]
+        data = {
+            "exit": ended.status,
+            "signal": _signal_name(ended),
+            "stderr_tail": pump.stderr_tail,
+        }
+        death = Fault.new(Code.WORKER_LOST, str(ended), pid=worker.pid, **data)
+        self._core.exited(self._shell.now(), worker, death)
+        self._shell.act()
+
+    async def close(self) -> None:
+        """Kill what is left, and what escaped from it."""
+        for process in self._processes.values():
+            process.kill()
+        await self._children.swept(SWEEP_S)
+        await self._launcher.close()
+
+
+def _start_method(spec: PluginSpec) -> Any:
+    if spec.start != "auto":
+        return spec.start
+    return "spawn" if spec.pickled else "exec"
+
+
+def _signal_name(ended: Exit) -> str | None:
+    return str(ended).rpartition(" ")[2] if ended.signal is not None else None
