@@ -111,12 +111,19 @@ class Changes:
     def staged(self, plugin: Plugin, change: Changeover, release: Release) -> None:
         """Its content is in the store."""
         change.release = release
-        current = plugin.change
-        if change is plugin.pending and current is not None and current.may_be_superseded:
-            is_same = current.release is not None and current.release.digest == release.digest
-            if not is_same or change.force or not launches_alike(current.spec, change.spec):
-                self._supersede(plugin, current, "a newer request")
+        if change is plugin.pending and plugin.change is not None:
+            self._compare(plugin, plugin.change, change)
         self.pump(plugin)
+
+    def _compare(self, plugin: Plugin, current: Changeover, newer: Changeover) -> None:
+        """The newest wins, unless it wants what is on its way already."""
+        assert newer.release is not None
+        is_same = current.release is not None and current.release.digest == newer.release.digest
+        if newer.force or not is_same or not launches_alike(current.spec, newer.spec):
+            if current.may_be_superseded:
+                self._supersede(plugin, current, "a newer request")
+        elif newer.reason == "file":
+            self._finish_unchanged(plugin, newer)
 
     def stage_failed(self, plugin: Plugin, change: Changeover, cause: str, *, luck: bool) -> None:
         """There is nothing to run; `luck` means that trying again may help."""
@@ -275,8 +282,8 @@ class Changes:
             plugin.change = None
         if plugin.pending is change:
             plugin.pending = None
-        self._steps.undo(plugin, change, step)
         self._desk.give(Ended(change))
+        self._steps.undo(plugin, change, step)
 
     def abandon(self, plugin: Plugin, *, at_once: bool) -> None:
         """The plugin is closing: what nobody waits for and has not cut is given up."""

@@ -278,13 +278,13 @@ class Core:
             return None
         if digest in plugin.bad or digest in plugin.held:
             return None
-        under_way = [c for c in (plugin.change, plugin.pending) if c is not None and c.release]
-        if any(c.release is not None and c.release.digest == digest for c in under_way):
-            return None
-        watched = name in self.registry.watchers
-        seen = {name: (hash_, digest)}
-        if watched and not under_way and not self.registry.check_for_changes(seen):
-            return None
+        newest = plugin.pending or plugin.change
+        if newest is not None and newest.target is None and not newest.has_cut:
+            if newest.release is not None and newest.release.digest == digest:
+                return None
+        elif name in self.registry.watchers:
+            if not self.registry.check_for_changes({name: (hash_, digest)}):
+                return None
         return self._changes.request(plugin, Changeover(name, plugin.spec, "file", who="watch"))
 
     def check_schedules(self, now: float, wall: datetime) -> list[Changeover]:

@@ -68,7 +68,7 @@ class Fleet:
         change = plugin.change
         if change is not None and change.new is not generation and change.keeps_old_down:
             return False
-        return generation.spec.swap != "stop-first" or not plugin.has_others_alive
+        return generation.spec.swap != "stop-first" or _is_alone(plugin)
 
     def spawn(self, generation: Generation, slot: int) -> Worker:
         """Start a worker in a slot as soon as there is room for another start."""
@@ -305,3 +305,10 @@ class Fleet:
             "state": worker.state.value,
         }
         self._desk.give(Changed("worker", worker.id, facts))
+
+
+def _is_alone(plugin: Plugin) -> bool:
+    """Has every worker of a newcomer that was refused left? What is parked may stay."""
+    watch = plugin.watch
+    stays = (plugin.live, watch.change.parked if watch is not None else None)
+    return not any(g.is_alive for g in plugin.generations.values() if g not in stays)

@@ -14,7 +14,7 @@ from ..protocol.errors import Code, Fault
 from .changeover import Changeover
 from .desk import Desk
 from .fleet import Fleet
-from .graceful import GracefulReload
+from .graceful import DrainReport, GracefulReload
 from .model import Generation, Plugin, Worker
 from .orders import Flushed
 from .states import Step
@@ -98,8 +98,9 @@ class Holding:
         try:
             resume(change.drain)
         except StopIteration as stop:
-            change.report.drained += stop.value.drained
-            change.report.killed += stop.value.killed
+            report = stop.value or DrainReport()  # none if it has been told already
+            change.report.drained += report.drained
+            change.report.killed += report.killed
             change.lost = plugin.counts.lost - change.lost_before
             return True
         return False

@@ -56,15 +56,19 @@ class Rollbacks:
             self.end_watch(change)
 
     def _watch_over(self, plugin: Plugin, watch: Watch) -> None:
-        """`probation` has passed without a verdict: the release is approved."""
+        """`probation` has passed: without a verdict the release is approved."""
         if plugin.watch is not watch:
             return
         plugin.watch = None
+        if not watch.verdict:
+            self._approve(plugin, watch)
+        self.end_watch(watch.change)
+
+    def _approve(self, plugin: Plugin, watch: Watch) -> None:
         digest = watch.generation.release.digest
         plugin.approved = [*(known for known in plugin.approved if known != digest), digest]
         plugin.bad.pop(digest, None)
         self._desk.give(Record(approved(plugin, watch.change, digest)))
-        self.end_watch(watch.change)
 
     def end_watch(self, change: Changeover) -> None:
         """The old generation is needed no more. A changeover that still drains ends by itself."""
@@ -94,6 +98,7 @@ class Rollbacks:
         failed, bad = watch.change, watch.generation
         target = self._target(plugin, failed, bad)
         if target is None:
+            watch.verdict = cause
             return None
         plugin.watch = None
         plugin.rolled_back.add(bad.number)

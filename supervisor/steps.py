@@ -90,16 +90,22 @@ class Steps:
             warm = self.find_warm(plugin, change)
             if warm is not None:
                 self._reanimate(plugin, change, warm)
-            elif self._has_room(plugin):
+            elif self._has_room(plugin, change):
                 self._spawn_all(plugin, change)
         return _has_enough(change)
 
-    def _has_room(self, plugin: Plugin) -> bool:
-        """At most two generations are alive; a parked one is retired to make room."""
+    def _has_room(self, plugin: Plugin, change: Changeover) -> bool:
+        """At most two generations are alive; what an earlier cut replaced is retired for it."""
         watch = plugin.watch
-        if watch is not None and watch.change.parked is not None:
-            self._cut.retire_parked(watch.change)
+        for earlier in (watch.change if watch is not None else None, change.undoes):
+            if earlier is not None:
+                self._retire_replaced(plugin, earlier)
         return not plugin.has_others_alive
+
+    def _retire_replaced(self, plugin: Plugin, earlier: Changeover) -> None:
+        if earlier.step is Step.DRAIN and self._holding.drain(plugin, earlier):
+            earlier.parked = earlier.old
+        self._cut.retire_parked(earlier)
 
     def _spawn_all(self, plugin: Plugin, change: Changeover) -> None:
         assert change.release is not None

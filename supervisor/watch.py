@@ -22,6 +22,7 @@ class Watch:
         self.successes = 0
         self.errors = 0
         self.deaths = 0
+        self.verdict = ""  # why it should go, although there is nothing to go back to
         self._dead_jobs: set[str] = set()
         self._limit = _error_limit(generation.spec, old_rate)
 

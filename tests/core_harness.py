@@ -29,6 +29,7 @@ PURE = {"run": {"pure": True, "stream": False}}
 NOT_PURE = {"run": {"pure": False, "stream": False}}
 
 Answer = Any  # a value, a Fault, or one of the words above
+T = TypeVar("T")
 O = TypeVar("O", bound=tuple[Any, ...])  # noqa: E741 - an order
 
 
@@ -219,7 +220,7 @@ class Bench:
 
     # -- the shell
 
-    def fact(self, tell: Callable[[], Any]) -> Any:
+    def fact(self, tell: Callable[[], T]) -> T:
         """Tell the core something, then do what it orders."""
         told = tell()
         self.act()

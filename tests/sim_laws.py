@@ -11,14 +11,18 @@ from zlib import crc32
 
 from changeover.protocol.errors import Code
 from changeover.supervisor import orders as o
+from changeover.supervisor.fleet import STACKS_S
 from changeover.supervisor.model import Generation, Job, Plugin
 from changeover.supervisor.states import Gate, JobState, Restart, Step, WorkerState
 
 if TYPE_CHECKING:
-    from .sim_world import World
+    from changeover.supervisor.changeover import Changeover
+
     from .sim_worker import Process
+    from .sim_world import World
 
 EPSILON = 1e-9
+LONGEST_GRACE_S = 0.1  # of the specs in sim_people.py
 OUTCOME = {Code.CANCELLED: JobState.CANCELLED, Code.WORKER_LOST: JobState.LOST,
            Code.POISONED: JobState.LOST}  # fmt: skip
 
@@ -50,6 +54,7 @@ class Laws:
         self.ended_jobs = 0
         self._early: dict[str, o.Settle] = {}
         self._cut: dict[str, int] = {}  # plugin: the generation that serves
+        self._held: dict[str, float] = {}  # plugins whose queue a changeover holds, until when
         self._dying: list[Job] = []
         self.history: list[dict[str, object]] = []
         self._numbers: dict[tuple[str, str], int] = {}  # plugin, digest: the release's number
@@ -109,7 +114,7 @@ class Laws:
         if job.timeout_s is None:
             return
         took_s = self._world.now - ledger.asked_at
-        limit_s = job.timeout_s + 0.1 + EPSILON  # the longest kill_grace
+        limit_s = job.timeout_s + LONGEST_GRACE_S + EPSILON
         self.check(took_s <= limit_s, f"{job.id} took {took_s:.3f} s of {job.timeout_s:g}")
 
     # -- 3, 6: who gets which job, and when
@@ -128,6 +133,7 @@ class Laws:
             f"{job.id} starts on generation {job.generation}, not {self._cut.get(plugin.name)}",
         )
         self.check(not process.was_told_to_go, f"{job.id} lent to {worker}, which must go")
+        self.check(plugin.name not in self._held, f"{job.id} is lent while callers are held")
         limit = worker.generation.loaded.concurrency
         self.check(len(process.holds) < limit, f"{worker} holds more than {limit}")
         way_back = plugin.change is not None and plugin.change.undoes is not None
@@ -169,6 +175,7 @@ class Laws:
         name, number = str(entry["plugin"]), int(str(entry["generation"]))
         self.check(number > self._cut.get(name, 0), f"generation {number} is not new")
         self._cut[name] = number
+        self._held.pop(name, None)
         plugin = self._world.core.plugins[name]
         change = plugin.change
         if change is None or change.number != number or change.new is None:
@@ -196,6 +203,8 @@ class Laws:
     def warming(self, order: o.Phase) -> None:
         """A changeover begins in earnest: may its trigger begin one with this content?"""
         change = order.change
+        if order.step is Step.HOLD:
+            self._hold(change)
         if order.step is not Step.WARM or change.release is None or change.target is not None:
             return
         plugin = self._world.core.plugins[change.plugin]
@@ -203,6 +212,14 @@ class Laws:
         if change.reason in ("file", "signal", "config"):
             is_marked = digest in plugin.bad or digest in plugin.held
             self.check(not is_marked, f"{plugin.name}: {change.reason} warms marked content")
+
+    def _hold(self, change: Changeover) -> None:
+        """A handoff must have done with its callers in time; forced, it kills and begins again."""
+        limit_s = change.spec.hold_timeout_s
+        if change.force:
+            limit_s += limit_s + STACKS_S + LONGEST_GRACE_S + 0.1
+        is_limited = change.plan == "handoff"
+        self._held[change.plugin] = self._world.now + limit_s if is_limited else float("inf")
 
     def spawned(self, process: Process) -> None:
         """A process is started, of bytes that are in the store."""
@@ -223,16 +240,16 @@ class Laws:
         worker = process.worker
         plugin = self._world.core.plugins[worker.generation.spec.name]
         serves = worker.generation is plugin.live and plugin.live.number == number
-        if process.is_doomed or not serves:
+        was_doomed, process.is_doomed = process.is_doomed, True
+        if was_doomed or not serves:
             return
-        process.is_doomed = True
         if worker.cause in ("drain", "stop-first"):
             change = plugin.change
             may = change is not None and (change.plan == "stop-first" or change.force)
             self.check(may, f"{worker} serves and is sent away ({worker.cause})")
         if worker.cause == "retire":
-            failed = plugin.live.restart is Restart.FAILED
-            self.check(failed, f"{worker} serves and is retired")
+            has_failed = worker.generation.restart is Restart.FAILED
+            self.check(has_failed, f"{worker} serves and is retired")
 
     # -- 5: what a dying worker held
 
@@ -266,10 +283,14 @@ class Laws:
         needs = {"check": "check", "flush": "flush", "export_state": "state"}.get(method)
         if needs is not None:
             self.check(needs in process.worker.capabilities, f"{method} asked without capability")
+        if method == "unload":
+            held = [job.id for job in process.holds.values() if not job.has_ended]
+            self.check(not held, f"{process.worker} is unloaded under {held}")
 
     def ended(self, order: o.Ended) -> None:
         """A changeover ended, or is drained."""
         change = order.change
+        self._held.pop(change.plugin, None)
         at_rest = change.has_ended or change.step.value in ("watch", "retire")
         self.check(at_rest, f"a changeover is said to have ended in {change.step}")
 
@@ -277,12 +298,37 @@ class Laws:
 
     def check_all(self) -> None:
         """The core's books, and the counts."""
-        starting = 0
+        starting, now = 0, self._world.now
         for process in self._world.processes.values():
-            starting += process.worker.state is WorkerState.STARTING
+            if process.worker.state is WorkerState.STARTING:
+                starting += 1
+                self._check_start(process, now)
+            if process.holds:
+                self._check_wanted(process, now)
+        for name, until in self._held.items():
+            self.check(now <= until + EPSILON, f"{name} is held beyond its limit")
         self.check(starting <= self._world.max_spawns, f"{starting} workers start at once")
         for plugin in self._world.core.plugins.values():
             self._check_plugin(plugin)
+
+    def _check_start(self, process: Process, now: float) -> None:
+        worker = process.worker
+        limit_s = process.warm_timeout_s + worker.clock.extra_s
+        took_s = now - process.begun_at
+        self.check(took_s <= limit_s + EPSILON, f"{worker} starts for {took_s:.3f} s")
+
+    def _check_wanted(self, process: Process, now: float) -> None:
+        """A worker that holds nothing but jobs that nobody wants any more must go."""
+        has_wanted = False
+        for job in process.holds.values():
+            if job.cancel_reason is None:
+                has_wanted = True
+            else:
+                process.unwanted.setdefault(job.id, now)
+        if not has_wanted and not process.is_doomed and not process.is_dying:
+            newest = max(process.unwanted[job_id] for job_id in process.holds)
+            late = now - newest > LONGEST_GRACE_S + EPSILON
+            self.check(not late, f"{process.worker} keeps {list(process.holds)}")
 
     def _check_plugin(self, plugin: Plugin) -> None:
         counts = plugin.counts

@@ -18,11 +18,13 @@ from changeover.supervisor.registry import (
     ReloadPolicy,
 )
 from changeover.supervisor.spec import PluginSpec
+from changeover.supervisor.triggers import Reason
 
 from .sim_lives import random_life
 from .sim_world import World, digest_of
 
 CALL_S, OPERATE_S, WRITE_S = 0.01, 0.3, 0.25
+FIRST: tuple[Reason, ...] = ("start", "add", "config")
 REFUSALS = {Code.BUSY, Code.STOPPING, Code.UNAVAILABLE, Code.NOT_FOUND, Code.CONFLICT}
 
 
@@ -151,7 +153,7 @@ class People:
     def _add(self, name: str) -> None:
         core, now = self.world.core, self.world.now
         if name not in core.plugins and not core.desk.is_stopping:
-            spec, reason = self.specs[name], self.rng.choice(("start", "add"))
+            spec, reason = self.specs[name], self.rng.choice(FIRST)
             known = Past(self.world.laws.history).plugin(spec) if self.rng.random() < 0.8 else None
             if known is None:
                 self.world.laws.forget(name)
@@ -226,6 +228,24 @@ class People:
         self._note(core.candidate(now, name, int(digest[:16], 16), digest))
 
     # -- the end
+
+    def ask_once_more(self) -> list[str]:
+        """Now that all is well, a forced reload must work; the plugins that were asked for one."""
+        core = self.world.core
+        asked = [
+            name for name, plugin in core.plugins.items()
+            if core.registry.auto_reload_enabled(name) and not plugin.spec.pin
+        ]  # fmt: skip
+        for name in asked:
+            self._force(name)
+        return asked
+
+    def call_once_more(self, name: str) -> Job:
+        """… and a job."""
+        world = self.world
+        job = Job(f"last/{name}", name, "run", b"\x90", timeout_s=1e6)
+        world.laws.submitted(job, accepted=world.core.submit(world.now, job, block_s=1.0))
+        return job
 
     def rest(self) -> None:
         """Nobody wants anything more, and nothing stays paused."""

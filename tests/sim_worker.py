@@ -12,6 +12,7 @@ from .sim_lives import CRASHES, EXITS, GARBAGE, HANGS, KILLED, OK, RAISES, UNLUC
 if TYPE_CHECKING:
     from .sim_world import World
 
+HEALTHY_SLOWNESS = 0.3
 BOOT_S, ANSWER_S, JOB_S, DEATH_S = 0.02, 0.002, 0.01, 0.003
 
 
@@ -22,6 +23,9 @@ class Process:
         self.world = world
         self.worker = worker
         self.life: Life = world.life_of(worker)
+        self.begun_at = world.now
+        self.warm_timeout_s = worker.clock.left_s
+        self.unwanted: dict[str, float] = {}  # jobs that were cancelled, since when
         self.is_there = False
         self.is_dying = False
         self.is_gone = False
@@ -32,6 +36,10 @@ class Process:
         self.holds: dict[str, Job] = {}
         self.hangs: list[str] = []  # jobs that it will not answer until it is healed
 
+    @property
+    def _slowness(self) -> float:
+        return HEALTHY_SLOWNESS if self.world.is_healthy else self.life.slowness
+
     # -- the beginning
 
     def spawn(self) -> None:
@@ -41,7 +49,7 @@ class Process:
             self.is_dying = True
             self.world.after(ANSWER_S, self._no_process, outcome == UNLUCKY)
         else:
-            self.world.after(BOOT_S * self.life.slowness, self._spawned)
+            self.world.after(BOOT_S * self._slowness, self._spawned)
 
     def _no_process(self, luck: bool) -> None:
         self._leave()
@@ -62,7 +70,7 @@ class Process:
         if method == "unload":
             self.was_told_to_go = True
         outcome = self._draw(method)
-        slowness = self.life.slowness * (10 if method == "load" else 1)
+        slowness = self._slowness * (10 if method == "load" else 1)
         if outcome == HANGS:
             self.world.hanging.append(self._answer_late)
         elif outcome == OK:
@@ -103,7 +111,7 @@ class Process:
         """A job was lent to it."""
         self.holds[job.id] = job
         outcome = self._draw("job")
-        delay_s = JOB_S * self.life.slowness
+        delay_s = JOB_S * self._slowness
         if outcome == HANGS:
             self.hangs.append(job.id)
             self.world.hanging.append(lambda: self._finish(job, None))
@@ -130,7 +138,7 @@ class Process:
         job = self.holds.get(job_id)
         if job is not None and not self.life.ignores_cancel:
             fault = Fault.new(Code.CANCELLED, "cancelled")
-            self.world.after(ANSWER_S * self.life.slowness, self._finish, job, fault)
+            self.world.after(ANSWER_S * self._slowness, self._finish, job, fault)
 
     # -- the end
 

@@ -84,7 +84,7 @@ class World:
         self._count += 1
         dice = self.rng.random()
         when = self.now + delay_s * (0.2 + 1.6 * dice)
-        if dice < 0.2:  # now and then just at a deadline of the core
+        if dice < 0.2 and not self.is_healthy:  # now and then just at a deadline of the core
             when = self.core.next_due() or when
         heapq.heappush(self._heap, (max(when, self.now), dice, self._count, event, args))
 

@@ -14,6 +14,8 @@ import time
 import traceback
 from dataclasses import dataclass
 
+from changeover.supervisor.states import JobState
+
 from .sim_laws import Violation
 from .sim_people import People
 from .sim_world import World
@@ -65,11 +67,26 @@ def _live(world: World, steps: int) -> None:
     _settle(world)
     if not ends_early:
         world.laws.check_quiet()
+        _prove(world, people)
         world.core.stop(world.now)
         world.act()
         _settle(world)
     world.laws.check(not world.laws.open, f"never settled: {list(world.laws.open)[:5]}")
     world.laws.check_stopped()
+
+
+def _prove(world: World, people: People) -> None:
+    """Whatever has happened, good content serves again as soon as somebody asks for it."""
+    names = people.ask_once_more()
+    world.act()
+    _settle(world)
+    for name in names:
+        plugin = world.core.plugins[name]
+        world.laws.check(plugin.state == "live", f"{name} is {plugin.state}, and all is well")
+        job = people.call_once_more(name)
+        world.act()
+        _settle(world)
+        world.laws.check(job.state is JobState.DONE, f"{job.id} is {job.state}: {job.fault}")
 
 
 def _settle(world: World) -> None:
