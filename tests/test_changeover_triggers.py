@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from queue import SimpleQueue
@@ -135,11 +135,12 @@ def test_disabled_refuses_everything_but_still_restarts_after_a_crash(
     with start(path, "disabled") as co:
         plugin_file("echo.py", text("2.0.0"))
         assert co.reload_changed() == []
-        for refuse in (
+        requests: list[Callable[[], object]] = [
             lambda: co.reload("echo"),
             lambda: co.reload("echo", force=True),
             lambda: co.rollback("echo", to=1),
-        ):
+        ]
+        for refuse in requests:
             with pytest.raises(Refused, match="disabled"):
                 refuse()
         os.kill(co.status()["plugins"]["echo"]["workers"][0]["pid"], signal.SIGKILL)
