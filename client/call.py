@@ -11,7 +11,8 @@ from typing import Any, Protocol
 
 from ..protocol.errors import Fault
 from ..protocol.messages import unpack
-from .errors import ChangeoverError, error_of
+from .errors import ChangeoverError
+from .faults import error_of
 
 
 class Waiter(Protocol):

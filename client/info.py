@@ -12,7 +12,8 @@ import msgpack
 
 from ..protocol.errors import Code, Fault
 from ..protocol.payload import unpack_payload
-from .errors import ChangeoverError, error_of
+from .errors import ChangeoverError
+from .faults import error_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,7 +19,8 @@ from ..protocol.limits import MESSAGE_BYTES, MSGID
 from ..protocol.messages import NOTIFICATION, RESPONSE, Message, open_message, request_raw, unpack
 from .budget import Budget
 from .call import Call, JobWaiter
-from .errors import ChangeoverError, TooLarge, error_of
+from .errors import ChangeoverError, TooLarge
+from .faults import error_of
 
 log = logging.getLogger("changeover.client")
 

@@ -280,9 +280,9 @@ def test_a_forked_child_lets_go_of_the_pipes() -> None:
 import os, sys
 from changeover.client.connecting import _open
 from changeover.client.errors import Disconnected
-from .client_peer import piped
+import tests.client_peer
 
-with piped() as (co, peer):
+with tests.client_peer.piped() as (co, peer):
     _open.add(co.connection)
     future = co["x"].submit(1)
     run = peer.next("run")

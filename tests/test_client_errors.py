@@ -9,7 +9,8 @@ import pickle
 import pytest
 
 from changeover.client import errors
-from changeover.client.errors import ChangeoverError, error_of
+from changeover.client.errors import ChangeoverError
+from changeover.client.faults import error_of
 from changeover.protocol.errors import TRAITS, Code, Fault
 
 KINDS = {

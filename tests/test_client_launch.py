@@ -339,8 +339,9 @@ import os, signal, sys
 from changeover.client import launch
 co = launch({{"echo": {str(ECHOES)!r}}}, log={{"level": "error"}})
 worker = co.status()["plugins"]["echo"]["workers"][0]["pid"]
-print(co.status()["pid"], worker, flush=True)
+pids = co.status()["pid"], worker
 """
+SAY = "print(*pids, flush=True)\n"
 
 
 def pids_of(script: subprocess.Popen[str]) -> list[int]:
@@ -349,14 +350,14 @@ def pids_of(script: subprocess.Popen[str]) -> list[int]:
 
 
 def test_a_program_that_ends_without_closing_leaves_nothing() -> None:
-    with run_script(BEGIN + "future = co['echo'].submit(1)\n") as script:
+    with run_script(BEGIN + SAY + "future = co['echo'].submit(1)\n") as script:
         pids = pids_of(script)
         assert script.wait(PATIENCE_S) == 0
     assert gone(pids)
 
 
 def test_a_program_that_is_killed_leaves_nothing() -> None:
-    with run_script(BEGIN + "signal.pause()\n") as script:
+    with run_script(BEGIN + SAY + "signal.pause()\n") as script:
         pids = pids_of(script)
         script.kill()
     assert gone(pids)
@@ -366,6 +367,7 @@ def test_ctrl_c_reaches_the_program_alone() -> None:
     text = BEGIN + dedent(
         """
         try:
+            print(*pids, flush=True)
             signal.pause()
         except KeyboardInterrupt:
             print(co["echo"]("still served"), flush=True)
