@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from .demo_save import Tape
 
 SWAP_S = 1.0
-KILL_BEAT = 4
+KILL_BEAT = 3
 AHEAD = 16
 _CHANGE_S = 30.0  # for one changeover on a slow machine
 _JOIN_S = 5.0
@@ -109,6 +109,7 @@ class DemoRun:
                 self._watch(self.score)
         finally:
             self._frames.stop.set()
+            self._has_served.set()  # nobody waits for the last one
             director.join(_JOIN_S)
         if stream.error is not None:
             raise stream.error
@@ -139,20 +140,20 @@ class DemoRun:
     # -- what happens meanwhile
 
     def _direct(self) -> None:
-        """Save the other release about every second, and half-way call for the kill."""
+        """Save the other release about every second, and in between call for the kill."""
         beat_s = min(SWAP_S, self._seconds / 8)
         due = time.monotonic()
         for beat in itertools.count(1):
+            if not self._has_served.wait(_CHANGE_S):
+                return
+            if beat == KILL_BEAT and not self._frames.stop.wait(beat_s / 3):
+                self._kill_is_due.set()
             # After a changeover that took long the next one is not due at once.
             due = max(due + beat_s, time.monotonic() + beat_s / 3)
             if self._frames.stop.wait(due - time.monotonic()):
                 return
             self._has_served.clear()
             self._filter.swap()
-            if not self._has_served.wait(_CHANGE_S):
-                return
-            if beat == KILL_BEAT and not self._frames.stop.wait(beat_s / 3):
-                self._kill_is_due.set()
 
     def _changed(self, change: Change) -> None:
         if change.from_ is not None:
