@@ -94,6 +94,9 @@ class Life:
         self._hooks.call(plugin, "on_load", self._context)
         if any(method.is_async for method in plugin.methods.values()):
             self._hooks.coroutines()
+        if options.get("reason") == "change":
+            # In a handoff callers wait for `adopt`; for this import nobody waits yet.
+            from . import adoption  # noqa: F401
         self._runner = Runner(plugin.methods, self._release, self._outlet, self._hooks.coroutines)
         # Also the plugin's own code: its facts may be properties.
         return bytes(self._hooks.run("import", lambda: messages.pack(self._card(plugin))))
