@@ -152,8 +152,8 @@ class Fleet:
         try:
             if fault is not None:
                 raise fault
-            if method == "hello" and not (isinstance(result, dict) and "methods" in result):
-                self._ask_load(worker, result)
+            if method == "hello" and "methods" not in _checked_hello(result):
+                self._ask_load(worker)
                 return
             loaded = read_loaded(result, worker.generation.spec.concurrency)
         except Fault as bad:
@@ -168,11 +168,7 @@ class Fleet:
         self._show(worker)
         self.on_ready(self.plugin_of(worker), worker)
 
-    def _ask_load(self, worker: Worker, answer: Any) -> None:
-        if not isinstance(answer, dict) or answer.get("protocol") != 1:
-            raise Fault.new(
-                Code.NO_COMMON_PROTOCOL, f"hello was answered with {answer!r:.60}, not protocol 1"
-            )
+    def _ask_load(self, worker: Worker) -> None:
         generation = worker.generation
         is_restart = self.plugin_of(worker).live is generation
         options = {
@@ -312,3 +308,12 @@ def _is_alone(plugin: Plugin) -> bool:
     watch = plugin.watch
     stays = (plugin.live, watch.change.parked if watch is not None else None)
     return not any(g.is_alive for g in plugin.generations.values() if g not in stays)
+
+
+def _checked_hello(answer: Any) -> dict[str, Any]:
+    """What a worker says of itself there; raises Fault when it speaks another protocol."""
+    if not isinstance(answer, dict) or answer.get("protocol") != 1:
+        raise Fault.new(
+            Code.NO_COMMON_PROTOCOL, f"hello was answered with {answer!r:.60}, not protocol 1"
+        )
+    return answer
