@@ -15,6 +15,8 @@ from textwrap import dedent
 import psutil
 import pytest
 
+from .pipes import Hold
+
 GRACE_S = 5.0  # for what is on its way out when a test ends
 NATIVE_GRACE_S = 1.0
 PR_SET_CHILD_SUBREAPER = 36
@@ -53,6 +55,14 @@ def plugin_file(tmp_path: Path) -> PluginFile:
         return beside.replace(path)
 
     return write
+
+
+@pytest.fixture
+def hold(tmp_path: Path) -> Iterator[Hold]:
+    """A place for plugins to hang at."""
+    held = Hold(tmp_path)
+    yield held
+    held.close()
 
 
 def _living_threads(before: set[threading.Thread], deadline: float) -> Iterator[str]:

@@ -7,14 +7,33 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from changeover.client import Changeover, connect
+from changeover.client.handle import PluginHandle
 
 COMMAND = [sys.executable, "-P", "-m", "changeover.supervisor"]
 DEADLINE_S = 30.0
+
+
+@contextmanager
+def added(co: Changeover, name: str, **keys: Any) -> Iterator[PluginHandle]:
+    """A plugin of a supervisor that many tests share, until the end of the block."""
+    co.add(name, keys)
+    try:
+        yield co[name]
+    finally:
+        co.request("remove", name, {}, timeout=DEADLINE_S)
+
+
+def worker_pid(co: Changeover, name: str) -> int:
+    """Of the plugin's first worker."""
+    pid: int = co.status()["plugins"][name]["workers"][0]["pid"]
+    return pid
 
 
 class Service:
@@ -62,6 +81,13 @@ class Service:
         return subprocess.run(
             [*COMMAND, *line, "-s", str(self.folder / "s.sock")],
             capture_output=True, text=True, timeout=DEADLINE_S, check=False,
+        )  # fmt: skip
+
+    def begin(self, *line: str) -> subprocess.Popen[str]:
+        """A verb that takes its time."""
+        return subprocess.Popen(
+            [*COMMAND, *line, "-s", str(self.folder / "s.sock")],
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
 
     def end(self, number: int = signal.SIGTERM) -> int:

@@ -6,7 +6,8 @@ import os
 import select
 import shutil
 import signal
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ import pytest
 from changeover.client import Changeover, launch
 
 from .conftest import PluginFile
+from .serving import added, worker_pid
 
 PLUGINS = Path(__file__).parent / "plugins"
 STARTS = ("exec", "spawn", "forkserver")
@@ -25,7 +27,6 @@ from changeover.worker import plugin
 def good(number):
     return number
 """
-Ending = Callable[[Changeover, int], object]
 
 
 class Family:
@@ -68,30 +69,24 @@ def family(tmp_path: Path) -> Iterator[Family]:
     members.close()
 
 
-ENDINGS: dict[str, Ending] = {
-    "removed": lambda co, pid: co.remove("job"),
-    "replaced": lambda co, pid: co.reload("job"),
-    "killed": lambda co, pid: os.kill(pid, signal.SIGKILL),
-}
-
-
 @pytest.mark.parametrize("start", STARTS)
-@pytest.mark.parametrize("ending", ENDINGS)
+@pytest.mark.parametrize("ending", ["removed", "replaced", "killed"])
 def test_no_descendant_outlives_its_worker(
     co: Changeover, tmp_path: Path, plugin_file: PluginFile, family: Family, ending: str, start: str
 ) -> None:
     path = tmp_path / "job.py"
     shutil.copy(PLUGINS / "leaves_descendants.py", path)
-    co.add("job", {"source": str(path), "start": start, "rollback_keep": "staged"})
-    pid = co["job"](family.path)
-    family.await_members(3)
-    plugin_file("job.py", GOOD)
-
-    ENDINGS[ending](co, pid)
-
+    with added(co, "job", source=str(path), start=start, rollback_keep="staged") as job:
+        pid = job(family.path)
+        family.await_members(3)
+        plugin_file("job.py", GOOD)
+        if ending == "replaced":
+            co.reload("job")
+        elif ending == "killed":
+            os.kill(pid, signal.SIGKILL)
+        if ending != "removed":
+            family.await_end()
     family.await_end()
-    if ending != "removed":
-        co.remove("job")
 
 
 def test_no_descendant_outlives_a_private_supervisor(tmp_path: Path, family: Family) -> None:
@@ -110,16 +105,12 @@ exec "$PYTHON" -P -m changeover.worker "$PLUGIN"
 def test_a_child_that_keeps_the_protocols_pipes_delays_neither_the_exit_nor_the_restart(
     co: Changeover, tmp_path: Path, family: Family
 ) -> None:
-    import sys
-
     program = tmp_path / "program"
     program.write_text(PROGRAM)
     program.chmod(0o755)
     env = {"FIFO": family.path, "PYTHON": sys.executable, "PLUGIN": str(PLUGINS / "echoes.py")}
-    co.add("program", {"command": [str(program)], "env": env})
-    family.await_members(1)
-    pid = co.status()["plugins"]["program"]["workers"][0]["pid"]
-    os.kill(pid, signal.SIGKILL)
-    assert co["program"](5, timeout=DEADLINE_S) == 5
-    co.remove("program")
+    with added(co, "program", command=[str(program)], env=env) as job:
+        family.await_members(1)
+        os.kill(worker_pid(co, "program"), signal.SIGKILL)
+        assert job(5, timeout=DEADLINE_S) == 5
     family.await_end()

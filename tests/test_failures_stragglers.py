@@ -14,6 +14,7 @@ from changeover.client import Changeover, WorkerLost, launch
 
 from .conftest import PluginFile
 from .pipes import Hold
+from .serving import added, worker_pid
 
 PLUGINS = Path(__file__).parent / "plugins"
 STARTS = ("exec", "spawn", "forkserver")
@@ -32,17 +33,6 @@ def co() -> Iterator[Changeover]:
         yield one
 
 
-@pytest.fixture
-def hold(tmp_path: Path) -> Iterator[Hold]:
-    held = Hold(tmp_path)
-    yield held
-    held.close()
-
-
-def is_there(pid: int) -> bool:
-    return Path(f"/proc/{pid}").exists()
-
-
 @pytest.mark.parametrize("start", STARTS)
 @pytest.mark.parametrize("how", ["ignores TERM", "masks signals", "is stuck in C", "is stopped"])
 def test_a_worker_that_does_not_let_go_is_killed_at_the_drain_timeout(
@@ -51,22 +41,39 @@ def test_a_worker_that_does_not_let_go_is_killed_at_the_drain_timeout(
     path = tmp_path / "job.py"
     shutil.copy(PLUGINS / "clings.py", path)
     keys = {"drain_timeout": "50ms", "kill_grace": "100ms", "start": start}
-    co.add("job", {"source": str(path), "config": {"how": how}, **keys})
-    pid = co.status()["plugins"]["job"]["workers"][0]["pid"]
-    straggler = co["job"].submit(hold.path)
-    hold.wait_for(1)
-    if how == "is stopped":
-        os.kill(pid, signal.SIGSTOP)
-    plugin_file("job.py", GOOD)
+    with added(co, "job", source=str(path), config={"how": how}, **keys) as job:
+        pid = worker_pid(co, "job")
+        straggler = job.submit(hold.path)
+        hold.wait_for(1)
+        if how == "is stopped":
+            os.kill(pid, signal.SIGSTOP)
+        plugin_file("job.py", GOOD)
 
-    outcome = co.reload("job")
+        outcome = co.reload("job")
 
-    assert (outcome.killed, outcome.lost) == (1, 1)
-    with pytest.raises(WorkerLost) as lost:
-        straggler.result(30)
-    assert (lost.value.reason, lost.value.executed) == ("killed_at_drain", "maybe")
-    assert co["job"](7) == 7
-    assert not is_there(pid)
-    if how in ("ignores TERM", "is stuck in C"):
-        assert any("job.py" in line["message"] for line in co.logs("job"))
-    assert co.remove("job")["lost"] == 1
+        assert (outcome.killed, outcome.lost) == (1, 1)
+        with pytest.raises(WorkerLost) as lost:
+            straggler.result(30)
+        assert (lost.value.reason, lost.value.executed) == ("killed_at_drain", "maybe")
+        assert job(7) == 7
+        assert not Path(f"/proc/{pid}").exists()
+        counts = co.status()["plugins"]["job"]["counts"]
+        assert (counts["accepted"], counts["done"], counts["lost"]) == (2, 1, 1)
+
+
+@pytest.mark.parametrize("start", STARTS)
+@pytest.mark.parametrize("how", ["ignores TERM", "is stuck in C"])
+def test_where_a_straggler_was_is_in_the_log(
+    co: Changeover, tmp_path: Path, plugin_file: PluginFile, hold: Hold, how: str, start: str
+) -> None:
+    path = tmp_path / "job.py"
+    shutil.copy(PLUGINS / "clings.py", path)
+    keys = {"drain_timeout": "0s", "kill_grace": "1ms", "start": start}
+    with added(co, "job", source=str(path), config={"how": how}, **keys) as job:
+        straggler = job.submit(hold.path)
+        hold.wait_for(1)
+        plugin_file("job.py", GOOD)
+        co.reload("job")
+        assert isinstance(straggler.exception(30), WorkerLost)
+        lines = [line["message"] for line in co.logs("job")]
+        assert any("job.py" in line and "in run" in line for line in lines), lines

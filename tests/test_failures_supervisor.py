@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -22,13 +21,6 @@ from .serving import DEADLINE_S, Service
 
 STARTS = ("exec", "spawn", "forkserver")
 GONE_S = 1.0  # invariant 8
-
-
-@pytest.fixture
-def hold(tmp_path: Path) -> Iterator[Hold]:
-    held = Hold(tmp_path)
-    yield held
-    held.close()
 
 
 class Watched:
