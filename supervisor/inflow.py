@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
+import math
 import os
 import sys
 import termios
@@ -18,6 +19,7 @@ from ..protocol.errors import Fatal, FatalCode
 from ..protocol.framing import Splitter
 
 READS_A_TURN = 16
+TURN_S = 0.01  # for the messages of one peer; then the others have theirs
 
 
 class Inflow:
@@ -49,6 +51,7 @@ class Inflow:
         self._splitter = Splitter()
         self.has_ended = False
         self._reader_is_on = False
+        self._is_tired = False  # our turn was over before the messages were
         self._began: float | None = None  # when the unfinished message did
         self._unfinished: asyncio.TimerHandle | None = None
         self._file_reader: asyncio.Task[None] | None = None
@@ -58,7 +61,8 @@ class Inflow:
         """Begin to read, or go on."""
         if self._reader_is_on or self.has_ended:
             return
-        self._handle()  # what was whole when reading stopped
+        self._is_tired = False
+        self._handle(TURN_S)  # what was whole when reading stopped
         if not self._may_read():
             return
         try:
@@ -80,11 +84,14 @@ class Inflow:
 
         Not more: a grandchild may hold the pipe and write for ever.
         """
+        self._is_tired = False
+        if not self.has_ended:
+            self._handle(math.inf)
         left = 0 if self.has_ended else _available(self._fd)
         while left > 0 and not self.has_ended:
             data = os.read(self._fd, min(left, limits.READ_BYTES))
             left -= len(data)
-            self._take(data)
+            self._take(data, math.inf)
 
     def fail(self, fatal: Fatal) -> None:
         """The peer broke the protocol: told once, and not after the end of input."""
@@ -94,7 +101,7 @@ class Inflow:
             self._on_fatal(fatal)
 
     def _may_read(self) -> bool:
-        return not (self.has_ended or self._is_choked())
+        return not (self.has_ended or self._is_tired or self._is_choked())
 
     def _pause(self) -> None:
         if self._reader_is_on:
@@ -134,23 +141,27 @@ class Inflow:
                 self._take(data)
         self._file_reader = None
 
-    def _take(self, data: bytes) -> None:
+    def _take(self, data: bytes, turn_s: float = TURN_S) -> None:
         self._splitter.feed(data)
-        is_new = self._handle() or self._began is None
-        if self._is_choked():
+        is_new = self._handle(turn_s) or self._began is None
+        if self._is_tired or self._is_choked():
             self._pause()
         elif self._splitter.pending and self._reader_is_on:
             self._watch_unfinished(is_new=is_new)
         else:
             self._began = None
 
-    def _handle(self) -> bool:
-        """Hand over what is whole, until we are choked; was there a whole message?"""
+    def _handle(self, turn_s: float) -> bool:
+        """Hand over what is whole, as long as we may; was there a whole message?"""
         was_whole = False
+        over = self._loop.time() + turn_s
         try:
             for raw in self._splitter:
                 was_whole = True
                 self._on_message(raw)
+                if self._loop.time() > over:
+                    self._is_tired = True
+                    self._loop.call_soon(self.start)
                 if not self._may_read():
                     break
         except Fatal as fatal:

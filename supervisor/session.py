@@ -155,12 +155,13 @@ class Session:
 
     def respond(self, msgid: int, result: bytes) -> None:
         """The one response to a request; `result` is packed. Too large is an error instead."""
-        if len(result) > limits.MESSAGE_BYTES - ENVELOPE_BYTES:
+        message = response_raw(msgid, result)
+        if len(message) > limits.MESSAGE_BYTES:
             text = f"an answer of {len(result)} bytes, a message holds {limits.MESSAGE_BYTES}"
             self.refuse(msgid, Fault.new(Code.TOO_LARGE, text))
             return
         self._msgids.discard(msgid)
-        self.channel.send(response_raw(msgid, result))
+        self.channel.send(message)
 
     def refuse(self, msgid: int, fault: Fault) -> None:
         """The one response to a request that failed."""
