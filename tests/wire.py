@@ -53,6 +53,7 @@ class Wire:
         self.notes: list[tuple[str, list[Any]]] = []
         self.seen: list[list[Any]] = []  # every message, in the order of arrival
         self.has_ended = False
+        self.is_fuzzing = False  # then nobody can say what was asked
 
     # -- writing
 
@@ -156,6 +157,18 @@ class Wire:
         except End:
             return messages
 
+    def read_exactly(self, size: int) -> bytes:
+        """So many bytes, as they came."""
+        data = b""
+        deadline = time.monotonic() + PATIENCE_S
+        while len(data) < size:
+            left = max(0.0, deadline - time.monotonic())
+            assert select.select([self.read_fd], [], [], left)[0], f"silence after {data!r:.200}"
+            more = os.read(self.read_fd, size - len(data))
+            assert more, f"the end after {data!r:.200}"
+            data += more
+        return data
+
     def goaway(self) -> tuple[int, str]:
         """What the supervisor said last, before it closed."""
         last = self.rest()[-1]
@@ -178,8 +191,8 @@ class Wire:
         self.seen.append(message)
         if message[0] == RESPONSE:
             _, msgid, error, result = message
-            assert msgid in self._asked, f"nobody asked for {message!r:.200}"
-            self._asked.remove(msgid)
+            assert msgid in self._asked or self.is_fuzzing, f"nobody asked for {message!r:.200}"
+            self._asked.discard(msgid)
             self._answers[msgid] = Answer(error, result)
         else:
             assert message[0] == NOTIFICATION, f"a client is never asked (R11): {message!r:.200}"
@@ -192,7 +205,8 @@ class Wire:
     def end_input(self) -> None:
         """No more requests; answers may still come."""
         if self.write_fd == self.read_fd:
-            socket.socket(fileno=os.dup(self.write_fd)).shutdown(socket.SHUT_WR)
+            with socket.socket(fileno=os.dup(self.write_fd)) as made:
+                made.shutdown(socket.SHUT_WR)
         elif self.write_fd >= 0:
             os.close(self.write_fd)
             self.write_fd = -1
@@ -228,16 +242,19 @@ class Supervisor:
         self._reader.start()
         if stdio:
             self.wire = Wire(_taken(self.process.stdout), _taken(self.process.stdin))
-        elif not self._listens.wait(PATIENCE_S):
+        elif not self._listens.wait(PATIENCE_S) or not self._is_listening():
             self.kill()
             raise AssertionError("\n".join(self.log))
+
+    def _is_listening(self) -> bool:
+        return any("listening on" in line for line in self.log)
 
     def _read_log(self) -> None:
         assert self.process.stderr is not None
         with self.process.stderr as stderr:
             for line in stderr:
                 self.log.append(line.decode(errors="replace").rstrip("\n"))
-                if "listening on" in self.log[-1]:
+                if self._is_listening():
                     self._listens.set()
         self._listens.set()
 
@@ -293,7 +310,7 @@ PLUGINS = Path(__file__).parent / "plugins"
 
 def raw_worker(name: str, *args: str) -> dict[str, Any]:
     """The plugin keys that run a program of `tests/plugins/` as a worker."""
-    command = [sys.executable, "-P", "{source}", *args]
+    command = [sys.executable, "{source}", *args]
     return {"source": str(PLUGINS / name), "command": command}
 
 
