@@ -104,9 +104,8 @@ class Fault(Exception):
     @classmethod
     def of(cls, value: Any) -> Fault:
         """Take an error as it came over the wire (R7: whatever is not ours becomes 1000)."""
-        if isinstance(value, (list, tuple)) and len(value) >= 2:
-            code, message = value[0], value[1]
-            data = value[2] if len(value) > 2 else {}
+        if isinstance(value, (list, tuple)) and len(value) == 3:
+            code, message, data = value
             if type(code) is int and isinstance(message, str) and isinstance(data, dict):
                 return cls(code, message, data)
         return cls(FOREIGN, _text(value), {})

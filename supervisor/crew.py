@@ -10,7 +10,7 @@ import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..protocol.errors import Code, Fault
+from ..protocol.errors import Code, Fatal, FatalCode, Fault
 from . import orders as o
 from .children import Children, Exit
 from .launch import LaunchSpec, SpawnError, Started
@@ -186,7 +186,8 @@ class Crew:
         self._shell.act()
 
     def broke_protocol(self, worker: Worker, what: str) -> None:
-        """A worker sent what is no message."""
+        """A worker sent what is no message, or can send nothing any more."""
+        self._links[worker.id].broke = f"broke the protocol: {what}"
         self._core.broke_protocol(self._shell.now(), worker, what)
         self._shell.act()
 
@@ -205,13 +206,12 @@ class Crew:
                 caller.session.progress(job, params)
 
     def item(self, job: Job, seq: int, params: list[bytes]) -> None:
-        """Pass one item on; those that were sent before a re-run are dropped."""
+        """Pass one item on; those that were sent before a re-run are dropped. Raises Fatal."""
         if seq < job.item_seq:
             return
         takers = [caller for caller in job.owner if caller.credits > 0]
-        if not takers and job.worker is not None:
-            self.broke_protocol(job.worker, f"sent items of job {job.id} beyond its credit")
-            return
+        if not takers:
+            raise Fatal(FatalCode.FLOOD, f"sent items of job {job.id} beyond its credit")
         job.item_seq = seq + 1
         for caller in takers:
             caller.credits -= 1
@@ -236,7 +236,7 @@ class Crew:
             "signal": _signal_name(ended),
             "stderr_tail": pump.stderr_tail,
         }
-        death = Fault.new(Code.WORKER_LOST, str(ended), pid=worker.pid, **data)
+        death = Fault.new(Code.WORKER_LOST, link.broke or str(ended), pid=worker.pid, **data)
         self._core.exited(self._shell.now(), worker, death)
         self._shell.act()
 

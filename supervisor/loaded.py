@@ -24,7 +24,7 @@ def read_loaded(answer: Any, concurrency: int) -> Loaded:
         frames="ordered" if answer.get("frames") == "ordered" else "independent",
         capabilities=frozenset(_capabilities(answer.get("capabilities"))),
         state_format=str(state.get("format", "")),
-        state_accepts=tuple(str(name) for name in state.get("accepts") or ()),
+        state_accepts=_names(state.get("accepts")),
     )
 
 
@@ -38,6 +38,10 @@ def _capabilities(value: Any) -> list[str]:
     if isinstance(value, dict):
         return [str(name) for name, has in value.items() if has is True]
     return [str(name) for name in value] if isinstance(value, list) else []
+
+
+def _names(value: Any) -> tuple[str, ...]:
+    return tuple(map(str, value)) if isinstance(value, list) else ()
 
 
 def _concurrency(offered: Any, wanted: int) -> int:

@@ -49,6 +49,7 @@ class WorkerLink:
         self._asked: dict[int, str] = {}
         self._msgid = 0
         self._strays = 0
+        self.broke = ""  # how it broke the protocol
         self._notifications: dict[str, Callable[[list[bytes]], None]] = {
             "progress": self._progress,
             "item": self._item,
@@ -156,7 +157,7 @@ class WorkerLink:
     def _stray(self) -> None:
         self._strays += 1
         if self._strays > limits.STRAY_RESPONSES:
-            self._fatal(Fatal(FatalCode.FLOOD, f"{self._strays} answers that nobody waits for"))
+            raise Fatal(FatalCode.FLOOD, f"sent {self._strays} answers that nobody waits for")
 
     def _notification(self, message: Message) -> None:
         handler = self._notifications.get(message.method)
