@@ -43,6 +43,16 @@ def raises(message: str) -> Fault:
     return Fault.new(Code.JOB_FAILED, message)
 
 
+def state_of(job: Job) -> str:
+    """A job's state now."""
+    return job.state.value
+
+
+def step_of(change: Changeover) -> str:
+    """How far a changeover is now."""
+    return change.step.value
+
+
 @dataclass
 class Life:
     """How the workers of one content behave."""
@@ -93,6 +103,7 @@ class Bench:
         self.stages = True  # else STAGE waits for `finish_stages`
         self.starts = True  # else a spawned process waits for `finish_spawns`
         self.orders: list[o.Order] = []
+        self._times: list[float] = []
         self.staging: list[Changeover] = []
         self.spawning: list[Worker] = []
         self.asked: list[tuple[Worker, str]] = []  # not answered
@@ -234,6 +245,7 @@ class Bench:
             while orders := self.core.take_orders():
                 for order in orders:
                     self.orders.append(order)
+                    self._times.append(self.now)
                     self._do(order)
         finally:
             self._is_acting = False
@@ -304,6 +316,11 @@ class Bench:
     def given(self, kind: type[O]) -> list[O]:
         """The orders of one kind, oldest first."""
         return [order for order in self.orders if isinstance(order, kind)]
+
+    def timed(self, kind: type[O]) -> list[tuple[float, O]]:
+        """The same, with when they were given."""
+        both = zip(self._times[-len(self.orders) :], self.orders, strict=True)
+        return [(round(when, 6), order) for when, order in both if isinstance(order, kind)]
 
     @property
     def told(self) -> str:
