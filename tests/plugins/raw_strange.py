@@ -2,7 +2,7 @@
 
 import os
 import sys
-from typing import Any
+from typing import Any, ClassVar
 
 import msgpack
 from raw_worker import LOADED, RawWorker
@@ -118,7 +118,7 @@ class Strange(RawWorker):
 class BadHello(RawWorker):
     """Answers hello, or load, in a wrong way."""
 
-    ANSWERS: dict[str, Any] = {
+    ANSWERS: ClassVar[dict[str, Any]] = {
         "nothing": None,
         "a_list": [1, 2],
         "protocol_2": {"protocol": 2},
