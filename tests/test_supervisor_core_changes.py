@@ -11,7 +11,18 @@ from changeover.supervisor import orders as o
 from changeover.supervisor.changeover import Changeover
 from changeover.supervisor.states import Step, WorkerState
 
-from .core_harness import DIES, EXITS, HANGS, NOT_PURE, Bench, Life, digest_of, raises, step_of
+from .core_harness import (
+    DIES,
+    EXITS,
+    HANGS,
+    NOT_PURE,
+    Bench,
+    Life,
+    digest_of,
+    raises,
+    state_of,
+    step_of,
+)
 
 EMFILE = Fault.new(Code.CHANGE_FAILED, "too many open files", bad_luck=True)
 NO_SUCH = Fault.new(Code.CHANGE_FAILED, "no such file", bad_luck=False)
