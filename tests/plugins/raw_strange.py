@@ -83,7 +83,10 @@ class Strange(RawWorker):
         self.answer(msgid, "done")
 
     def how_odd_notifications(self, msgid: int, job: str) -> None:
-        for params in ([], [job], [None, None], [[], {}], [job, float("inf"), 1], [{}, 1, 2]):
+        odd: list[list[Any]] = [
+            [], [job], [None, None], [[], {}], [job, float("inf"), 1], [{}, 1, 2],
+        ]  # fmt: skip
+        for params in odd:
             for method in ("progress", "item", "log", "extend", "no_such", "buf_hold"):
                 self.send([2, method, params])
         self.answer(msgid, "still there")
