@@ -76,6 +76,7 @@ class Inflow:
         """Read nothing more."""
         self.has_ended = True
         self._pause()
+        self._splitter = Splitter()  # an unfinished message may be large
         if self._file_reader is not None:
             self._file_reader.cancel()
 

@@ -27,6 +27,8 @@ def added(co: Changeover, name: str, **keys: Any) -> Iterator[PluginHandle]:
     try:
         yield co[name]
     finally:
+        for job in co.jobs(name):  # after a failure: what hangs would hang the removal too
+            co.cancel(job["job"], kill=True)
         co.request("remove", name, {}, timeout=DEADLINE_S)
 
 
