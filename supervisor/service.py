@@ -80,6 +80,7 @@ class Service:
         self._jobs = 0
         self._usage = UsageMeter()
         self._listener: Listener | None = None
+        self._is_hurried = False  # somebody asked us to stop; else our input has ended
         self._flushing: dict[str, asyncio.Future[bytes]] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
         spec = config.supervisor
@@ -272,6 +273,7 @@ class Service:
         """Accept nothing from now on. To await: finish what was accepted (within `stop_timeout`)
         and stop; the counts of all plugins.
         """
+        self._is_hurried |= timeout_s != math.inf
         if at_once and self.stopped.is_set():  # only farewells are left
             for session in list(self.sessions):
                 session.close()
@@ -311,9 +313,9 @@ class Service:
         self.chronicle.close()
 
     def _farewell(self, session: Session) -> asyncio.Future[None]:
-        """Done when the client has read everything; whoever sent all its input is waited for."""
+        """Done when the client has read everything, however long it takes if nobody is hurried."""
         gone: asyncio.Future[None] = self.loop.create_future()
-        patience_s = None if session.is_stdio and session.input_ended else FAREWELL_S
+        patience_s = FAREWELL_S if self._is_hurried else None
         session.goaway(
             int(FatalCode.CLOSING), "the supervisor has stopped", patience_s=patience_s,
             reconnect=False,
