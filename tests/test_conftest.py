@@ -37,15 +37,16 @@ def test_tidy():
 def report(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """What pytest said of each of the tests above, under this folder's own check."""
     folder = tmp_path_factory.mktemp("leaks")
-    check = (Path(__file__).parent / "conftest.py").read_text()
+    check = (Path(__file__).parent / "tidy.py").read_text()
     (folder / "conftest.py").write_text(check.replace("GRACE_S = 5.0", "GRACE_S = 0.2"))
     (folder / "test_leaks.py").write_text(LEAKY)
     ran = subprocess.run(
-        [sys.executable, "-P", "-m", "pytest", "-rA", "--tb=line", str(folder)],
+        [sys.executable, "-P", "-m", "pytest", "-p", "no:xdist", "-rA", "--tb=line", str(folder)],
         cwd=folder,
         env={**os.environ, **PLAIN},
         capture_output=True, text=True, timeout=30, check=False,
     )  # fmt: skip
+    assert ran.returncode == 1, ran.stdout + ran.stderr
     lines = [line.split(maxsplit=3) for line in ran.stdout.splitlines() if "::test_" in line]
     return {line[1].partition("::test_")[2]: line[-1] for line in lines if line[0] != "PASSED"}
 
