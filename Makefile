@@ -32,7 +32,7 @@ types: $(VENV)/.tools
 # -P: the wheel is tested, never the folders that lie here.
 pytest: $(VENV)/.tools
 	@.ci/system-packages ffmpeg gcc
-	$(PY) -P -m pytest -q $(TESTS)
+	$(PY) -P -m pytest -q -n auto $(TESTS)
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .hypothesis
