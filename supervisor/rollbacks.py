@@ -74,10 +74,9 @@ class Rollbacks:
         """The old generation is needed no more. A changeover that still drains ends by itself."""
         if change.step is not Step.WATCH:
             return
-        if change.plan != "stop-first":
+        while not change.has_ended:
             self._next_phase(change, change.plan)
             self._cut.retire_parked(change)
-        self._next_phase(change, "finish")
         self._desk.give(Ended(change))
 
     def _next_phase(self, change: Changeover, event: str) -> None:

@@ -80,7 +80,7 @@ Table = Mapping[S, Mapping[str, S]]
 
 _W = WorkerState
 WORKER: Table[WorkerState] = {
-    _W.STARTING: {"load": _W.READY, "stop": _W.STOPPING, "kill": _W.KILLING, "exit": _W.EXITED},
+    _W.STARTING: {"load": _W.READY, "kill": _W.KILLING, "exit": _W.EXITED},
     _W.READY: {"drain": _W.DRAINING, "stop": _W.STOPPING, "kill": _W.KILLING, "exit": _W.EXITED},
     _W.DRAINING: {"return": _W.READY, "stop": _W.STOPPING, "kill": _W.KILLING, "exit": _W.EXITED},
     _W.STOPPING: {"kill": _W.KILLING, "exit": _W.EXITED},
@@ -144,13 +144,11 @@ def _changeover_table() -> Table[Step]:
     for plan, steps in PLANS.items():
         for here, there in zip(steps, (*steps[1:], Step.DONE), strict=True):
             rows[here][plan] = there
-        cut = steps.index(Step.CUT)
-        for number, step in enumerate(steps):
-            if number < cut:
-                rows[step] |= {"refuse": Step.REFUSED, "supersede": Step.SUPERSEDED}
-            else:
-                rows[step] |= {"roll_back": Step.ROLLED_BACK, "finish": Step.DONE}
+        for step in steps[: steps.index(Step.CUT)]:
+            rows[step] |= {"refuse": Step.REFUSED, "supersede": Step.SUPERSEDED}
     rows[Step.STAGE]["finish"] = Step.DONE  # unchanged content: nothing to do
+    for step in (Step.DRAIN, Step.WATCH):  # where a release that has been cut to may stand
+        rows[step]["roll_back"] = Step.ROLLED_BACK
     return rows
 
 
