@@ -107,10 +107,20 @@ class _WorkerEnded(ChangeoverError):
         return self.stderr_tail
 
 
+_LOST = {
+    "killed_at_drain": "  its release was replaced, and the job still ran at drain_timeout",
+    "stopped": "  the supervisor stopped, and the job still ran at stop_timeout or --now",
+}
+
+
 class WorkerLost(_WorkerEnded):
     """The worker died under the job. `reason`: crashed, killed_at_drain, protocol, stopped."""
 
     code = Code.WORKER_LOST
+
+    def _details(self) -> str:
+        # The signal alone would look like the worker's own fault.
+        return "\n".join(filter(None, (_LOST.get(self.reason), self.stderr_tail)))
 
 
 class Poisoned(_WorkerEnded):

@@ -86,6 +86,16 @@ def test_a_lost_worker_says_how_it_died() -> None:
     assert str(error).endswith("SIGSEGV\nloading\nSegmentation fault")
 
 
+def test_a_worker_that_was_ended_on_purpose_says_why() -> None:
+    lost = {"reason": "killed_at_drain", "signal": "SIGTERM", "stderr_tail": "in run, line 5"}
+    error = error_of(Fault.new(Code.WORKER_LOST, "died of SIGTERM", **lost), plugin="denoise")
+    assert str(error) == (
+        "denoise: died of SIGTERM\n"
+        "  its release was replaced, and the job still ran at drain_timeout\n"
+        "in run, line 5"
+    )
+
+
 def test_what_the_supervisor_says_of_executed_wins_over_the_table() -> None:
     assert error_of(Fault.new(Code.CANCELLED, "stopped", executed="maybe")).executed == "maybe"
 
