@@ -64,8 +64,10 @@ class Settings:
 
         try:
             document = tomllib.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise click.UsageError(f"{path}: {error}") from None
+        except OSError as error:
+            raise click.UsageError(f"{path}: {error.strerror}") from None
+        except ValueError as error:
+            raise click.UsageError(f"{path}: is not TOML: {error}") from None
         table = document.get("supervisor")
         socket = table.get("socket", "auto") if isinstance(table, dict) else "auto"
         if not isinstance(socket, str) or socket == "auto":
