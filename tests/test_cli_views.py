@@ -140,12 +140,12 @@ def test_a_changeover_that_was_done_shows_its_phases() -> None:
 
 
 def test_a_refused_release_says_why_and_what_it_means() -> None:
-    refused = change(outcome="refused", stage="check", cause="AssertionError: no boxes\n  line 2")
+    refused = change(outcome="refused", stage="check", cause="on_check: AssertionError: no boxes\n  x")
 
     assert reload_view.lines_of(refused) == [
         "detect: 2.2.0 @4 refused, still on 2.1.0 @3",
-        "  check: AssertionError: no boxes",
-        "    line 2",
+        "  on_check: AssertionError: no boxes",
+        "    x",
         "  traffic was not touched; fix it and save, or: changeover reload detect",
     ]
 
@@ -154,6 +154,16 @@ def test_a_first_release_that_is_refused_leaves_nothing_to_run_on() -> None:
     lines = reload_view.lines_of(change(**{"outcome": "refused", "from": None, "cause": "x"}))
 
     assert lines[0] == "detect: 2.2.0 @4 refused, there is no other release"
+
+
+def test_a_policy_that_allows_no_reload_says_how_to_allow_it() -> None:
+    cause = "its reload policy is disabled"
+    told = {"outcome": "refused", "stage": "policy", "cause": cause, "from": None, "to": None}
+
+    assert reload_view.lines_of(change(**told)) == [
+        "detect: refused, its reload policy is disabled",
+        '  nothing was changed; to allow it: reload = "on-signal" under [plugins.detect]',
+    ]
 
 
 def test_a_rollback_by_itself_says_what_serves_and_what_it_cost() -> None:

@@ -15,6 +15,8 @@ Change = dict[str, Any]
 
 _SILENT = frozenset({"parked", "retired"})
 
+TELLING = ("", "warm", "check", "adopt", "watch")  # their causes name the hook themselves
+
 
 def lines_of(change: Change) -> list[str]:
     """The screen of one changeover."""
@@ -100,6 +102,10 @@ def _unchanged(change: Change) -> Iterator[str]:
 
 def _refused(change: Change) -> Iterator[str]:
     name, new, old = change["name"], change.get("to"), change.get("from")
+    if change.get("stage") == "policy":
+        yield f"{name}: refused, {change.get('cause')}"
+        yield f'  nothing was changed; to allow it: reload = "on-signal" under [plugins.{name}]'
+        return
     what = f"{release(new)} refused" if new else "refused"
     yield f"{name}: {what}, " + (f"still on {release(old)}" if old else "there is no other release")
     yield from _cause(change)
@@ -122,7 +128,8 @@ def _superseded(change: Change) -> Iterator[str]:
 def _cause(change: Change) -> Iterator[str]:
     cause = str(change.get("cause") or "no reason was given").rstrip().splitlines()
     stage = str(change.get("stage") or "").lower()
-    head = f"{stage}: {cause[0]}" if stage and not cause[0].startswith(stage) else cause[0]
+    tells = stage in TELLING or cause[0].startswith(stage)
+    head = cause[0] if tells else f"{stage}: {cause[0]}"
     yield f"  {head}"
     for line in cause[1:]:
         yield f"  {line}"
