@@ -140,7 +140,8 @@ def test_a_changeover_that_was_done_shows_its_phases() -> None:
 
 
 def test_a_refused_release_says_why_and_what_it_means() -> None:
-    refused = change(outcome="refused", stage="check", cause="on_check: AssertionError: no boxes\n  x")
+    cause = "on_check: AssertionError: no boxes\n  x"
+    refused = change(outcome="refused", stage="check", cause=cause)
 
     assert reload_view.lines_of(refused) == [
         "detect: 2.2.0 @4 refused, still on 2.1.0 @3",
