@@ -1,6 +1,7 @@
 """A program that speaks the protocol by hand, and badly where it is told to: by HOW or by a job."""
 
 import os
+import select
 import signal
 import sys
 from typing import Any
@@ -29,7 +30,8 @@ def say_so(*_: object) -> None:
     os._exit(7)
 
 
-def job(msgid: int, how: str, hold: str = "") -> None:
+def job(msgid: int, how: str, hold: str = "", ms: float = 0.0) -> None:
+    select.select([], [], [], ms / 1000)
     if how == "hangs":
         signal.signal(signal.SIGTERM, say_so)
         with open(hold + ".began", "wb", buffering=0) as began:
@@ -46,6 +48,8 @@ def job(msgid: int, how: str, hold: str = "") -> None:
         write(b"Loading model...\n")
         signal.pause()
     answer(msgid, None, how)
+    if how == "answers and dies":
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 def main() -> None:
