@@ -37,7 +37,7 @@ def launches_alike(one: PluginSpec, other: PluginSpec) -> bool:
 
 
 def launched_as(spec: PluginSpec, running: PluginSpec) -> PluginSpec:
-    """The live keys of one, the launch keys of what runs (a change of them may have been refused)."""
+    """The live keys of one, the launch keys of what runs: a change of those may be refused."""
     return replace(spec, **{key: getattr(running, key) for key in LAUNCH_KEYS})
 
 

@@ -280,11 +280,12 @@ class Core:
             return None
         newest = plugin.pending or plugin.change
         if newest is not None and newest.target is None and not newest.has_cut:
-            if newest.release is not None and newest.release.digest == digest:
-                return None
-        elif name in self.registry.watchers:
-            if not self.registry.check_for_changes({name: (hash_, digest)}):
-                return None
+            is_known = newest.release is not None and newest.release.digest == digest
+        else:
+            seen = {name: (hash_, digest)}
+            is_known = name in self.registry.watchers and not self.registry.check_for_changes(seen)
+        if is_known:
+            return None
         return self._changes.request(plugin, Changeover(name, plugin.spec, "file", who="watch"))
 
     def check_schedules(self, now: float, wall: datetime) -> list[Changeover]:

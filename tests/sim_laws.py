@@ -306,8 +306,10 @@ class Laws:
             if process.holds:
                 self._check_wanted(process, now)
         for name, until in self._held.items():
-            self.check(now <= until + EPSILON, f"{name} is held beyond its limit")
-        self.check(starting <= self._world.max_spawns, f"{starting} workers start at once")
+            if not (now <= until + EPSILON):
+                raise Violation(f"{name} is held beyond its limit")
+        if not (starting <= self._world.max_spawns):
+            raise Violation(f"{starting} workers start at once")
         for plugin in self._world.core.plugins.values():
             self._check_plugin(plugin)
 
@@ -315,7 +317,8 @@ class Laws:
         worker = process.worker
         limit_s = process.warm_timeout_s + worker.clock.extra_s
         took_s = now - process.begun_at
-        self.check(took_s <= limit_s + EPSILON, f"{worker} starts for {took_s:.3f} s")
+        if not (took_s <= limit_s + EPSILON):
+            raise Violation(f"{worker} starts for {took_s:.3f} s")
 
     def _check_wanted(self, process: Process, now: float) -> None:
         """A worker that holds nothing but jobs that nobody wants any more must go."""
@@ -328,7 +331,8 @@ class Laws:
         if not has_wanted and not process.is_doomed and not process.is_dying:
             newest = max(process.unwanted[job_id] for job_id in process.holds)
             late = now - newest > LONGEST_GRACE_S + EPSILON
-            self.check(not late, f"{process.worker} keeps {list(process.holds)}")
+            if late:
+                raise Violation(f"{process.worker} keeps {list(process.holds)}")
 
     def _check_plugin(self, plugin: Plugin) -> None:
         counts = plugin.counts
@@ -341,20 +345,24 @@ class Laws:
         for generation in plugin.generations.values():
             running += self._check_generation(plugin, generation)
             alive += generation.is_alive
-        self.check(open_jobs == len(plugin.queue) + running, f"{plugin.name}: a job is nowhere")
-        self.check(alive <= 2, f"{plugin.name}: {alive} generations are alive")
-        self.check(plugin.gate is not Gate.HELD or plugin.change is not None, "held by nobody")
+        if not (open_jobs == len(plugin.queue) + running):
+            raise Violation(f"{plugin.name}: a job is nowhere")
+        if not (alive <= 2):
+            raise Violation(f"{plugin.name}: {alive} generations are alive")
+        if not (plugin.gate is not Gate.HELD or plugin.change is not None):
+            raise Violation("held by nobody")
         self._check_idle(plugin)
 
     def _check_generation(self, plugin: Plugin, generation: Generation) -> int:
         running = 0
         for worker in (*generation.workers.values(), *generation.leaving):
-            self.check(worker.generation is generation, f"{worker} belongs elsewhere")
+            if worker.generation is not generation:
+                raise Violation(f"{worker} belongs elsewhere")
             for job in worker.jobs.values():
                 running += not job.has_ended
             process = self._world.processes.get(worker.id)
-            if process is not None:
-                self.check(process.holds.keys() == worker.jobs.keys(), f"{worker} holds others")
+            if process is not None and process.holds.keys() != worker.jobs.keys():
+                raise Violation(f"{worker} holds others")
         return running
 
     def _check_idle(self, plugin: Plugin) -> None:
@@ -365,7 +373,8 @@ class Laws:
         head = next(iter(plugin.queue))
         for worker in live.workers.values():
             can = worker.can_take(live.loaded.concurrency)
-            self.check(not (can and head.key is None), f"{head.id} waits and {worker} is idle")
+            if can and head.key is None:
+                raise Violation(f"{head.id} waits and {worker} is idle")
 
     # -- at the end
 
