@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import IO, Any
 
@@ -459,6 +460,7 @@ def test_logs_show_what_the_supervisor_said(capsys: Told) -> None:
     assert capsys.readouterr().out.rstrip().endswith("double: 1.0.0 @1 live")
     entries = asked(capsys, "logs", "-n", "1")["entries"]
     assert len(entries) == 1
+    assert datetime.fromisoformat(entries[0]["time"]).tzinfo is not None
 
 
 def test_logs_follow_until_the_supervisor_leaves(served: Served) -> None:

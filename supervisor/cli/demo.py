@@ -12,6 +12,7 @@ import click
 from .exits import FAILED
 from .output import show_document
 from .settings import Settings
+from .tables import many
 
 if TYPE_CHECKING:
     from .demo_run import Score
@@ -117,8 +118,8 @@ def _report(settings: Settings, sent: int, score: Score, tape: Tape | None) -> N
     click.echo(
         f"{sent} frames in, {score.out} out   lost {score.lost(sent)}   "
         f"out of order {score.out_of_order}\n"
-        f"{score.changeovers} changeovers, {score.killed} worker killed "
-        f"({score.reruns} frame done again)   "
+        f"{many(score.changeovers, 'changeover')}, {many(score.killed, 'worker')} killed "
+        f"({many(score.reruns, 'frame')} done again)   "
         f"longest gap {score.longest_gap_s * 1000:.0f} ms"
     )
     for number, count in sorted(score.releases.items()):

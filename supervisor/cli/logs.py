@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import click
@@ -47,7 +47,11 @@ def text_of(entry: dict[str, Any]) -> str:
     worker = entry.get("worker") or fields.get("worker")
     who = "/".join(str(part) for part in (entry.get("plugin"), worker) if part) or "changeover"
     word = "" if entry.get("level") == "info" else f"{entry.get('level')}: "
-    return f"{_clock(entry.get('time') or fields.get('time'))}{who}: {word}{entry.get('message')}"
+    return f"{_clock(_time_of(entry))}{who}: {word}{entry.get('message')}"
+
+
+def _time_of(entry: dict[str, Any]) -> Any:
+    return entry.get("time") or (entry.get("fields") or {}).get("time")
 
 
 def _clock(time: Any) -> str:
@@ -56,12 +60,20 @@ def _clock(time: Any) -> str:
     return f"{datetime.fromtimestamp(time).astimezone():%H:%M:%S} "
 
 
+def _with_rfc_3339(entry: dict[str, Any]) -> dict[str, Any]:
+    time = _time_of(entry)
+    if not isinstance(time, (int, float)):
+        return entry
+    moment = datetime.fromtimestamp(time, UTC)
+    return {**entry, "time": moment.isoformat(timespec="milliseconds")}
+
+
 def _show(settings: Settings, entries: list[dict[str, Any]], *, is_line: bool) -> None:
     if settings.json and is_line:
         for entry in entries:
-            show_document("log", entry, is_line=True)
+            show_document("log", _with_rfc_3339(entry), is_line=True)
     elif settings.json:
-        show_document("logs", {"entries": entries})
+        show_document("logs", {"entries": list(map(_with_rfc_3339, entries))})
     else:
         for entry in entries:
             click.echo(text_of(entry))

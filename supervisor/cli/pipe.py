@@ -13,6 +13,7 @@ import click
 from .asking import is_path, plugin_at
 from .exits import FAILED
 from .settings import Settings
+from .tables import many
 
 if TYPE_CHECKING:
     from ...client import Changeover, Watch
@@ -184,10 +185,10 @@ def _write(writer: FrameWriter, frame: Frame, passage: Passage) -> None:
 
 def _told(passage: Passage) -> str:
     counts = passage.counts
-    more = [
-        f"{counts[key]} {key}" for key in ("failed", "done again", "changeovers") if counts[key]
-    ]
-    return ", ".join([f"{counts['in']} frames in", f"{counts['out']} out", *more])
+    more = [f"{counts[key]} {key}" for key in ("failed", "done again") if counts[key]]
+    if counts["changeovers"]:
+        more.append(many(counts["changeovers"], "changeover"))
+    return ", ".join([f"{many(counts['in'], 'frame')} in", f"{counts['out']} out", *more])
 
 
 def _stopped(text: str) -> int:

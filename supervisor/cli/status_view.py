@@ -7,11 +7,12 @@ read with care: a schema only grows.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from typing import Any
 
 from ..units import format_duration, format_size
 from .reload_view import clock
-from .tables import Table
+from .tables import Table, many
 
 Plugin = dict[str, Any]
 
@@ -33,8 +34,8 @@ def headline(document: dict[str, Any]) -> str:
     parts = [
         str(document.get("name", "changeover")),
         f"up {format_duration(document.get('uptime_s', 0))}",
-        _many(len(plugins), "plugin"),
-        _many(workers, "worker"),
+        many(len(plugins), "plugin"),
+        many(workers, "worker"),
         f"lost {lost}",
     ]
     return "   ".join(parts)
@@ -68,7 +69,7 @@ def details(name: str, plugin: Plugin) -> Iterator[str]:
     yield f"{name}   {_release(release)}   {plugin.get('state', '-')}"
     facts = {
         "digest": release.get("digest"),
-        "loaded": release.get("loaded_at"),
+        "loaded": _moment(release.get("loaded_at")),
         "generation": plugin.get("generation"),
         "source": plugin.get("source"),
         "jobs": f"{plugin.get('running', 0)} running, {plugin.get('queued', 0)} queued",
@@ -147,16 +148,16 @@ def _number(release: dict[str, Any]) -> str:
     return f"@{release['number']}" if release.get("number") else ""
 
 
+def _moment(time: str | None) -> str | None:
+    return f"{datetime.fromisoformat(time).astimezone():%Y-%m-%d %H:%M:%S}" if time else None
+
+
 def _count(plugin: Plugin, key: str) -> int:
     return int(plugin.get("counts", {}).get(key, 0))
 
 
 def _optional(plugin: Plugin, key: str, form: Callable[[Any], str]) -> str | None:
     return form(plugin[key]) if plugin.get(key) is not None else None
-
-
-def _many(count: int, noun: str) -> str:
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 _COLUMNS: tuple[tuple[str, Callable[[Plugin], str | None]], ...] = (

@@ -17,6 +17,11 @@ STYLES = {"live": "green", "changing": "cyan", "paused": "yellow", "holding": "c
           "rolled_back": "red", "done": "green"}  # fmt: skip
 
 
+def many(count: int, noun: str) -> str:
+    """`1 worker`, `2 workers`."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
 @dataclass(slots=True)
 class Table:
     """Titles, rows of text, and which columns hold numbers (those are set right)."""
