@@ -183,7 +183,7 @@ def open_message(raw: bytes) -> Message:
         message = _open(unpacker, raw)
     except _UNREADABLE as err:
         raise Fatal(FatalCode.BAD_ENVELOPE, f"bad envelope: {err or type(err).__name__}") from None
-    if len(raw) > limits.NESTING_DEPTH and _is_too_deep(raw):
+    if len(raw) > limits.NESTING_DEPTH and is_too_deep(raw):
         fault = Fault.new(Code.TOO_LARGE, f"nested deeper than {limits.NESTING_DEPTH}")
         fault.kind = message.kind
         fault.msgid = message.msgid if message.kind != NOTIFICATION else None
@@ -268,10 +268,13 @@ def is_method_name(name: str) -> bool:
     )
 
 
-def _is_too_deep(raw: bytes) -> bool:
-    """Skip with 1024-64 bytes of 0x91 in front: msgpack's own stack then ends at 64 levels."""
+def is_too_deep(raw: bytes, around: int = 0) -> bool:
+    """Is this packed value, inside so many containers, nested deeper than 64?
+
+    Skip with 1024-64 bytes of 0x91 in front: msgpack's own stack then ends at 64 levels.
+    """
     unpacker = msgpack.Unpacker(max_buffer_size=0, strict_map_key=False)
-    unpacker.feed(_DEPTH_PREFIX)
+    unpacker.feed(_DEPTH_PREFIX + b"\x91" * around)
     unpacker.feed(raw)
     try:
         unpacker.skip()

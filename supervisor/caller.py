@@ -9,7 +9,7 @@ from ..protocol.errors import Code, Fault
 from ..protocol.messages import NIL, pack
 from .kept import Ended
 from .model import Job
-from .record import pack_record
+from .record import record_of
 
 if TYPE_CHECKING:
     from .session import Session
@@ -62,7 +62,7 @@ class Caller:
     def _answer_run(self, job: Job) -> None:
         """A refusal is an error, also for who wants the record."""
         if self.record and job.seq:
-            self.session.respond(self.msgid, pack_record(job))
+            self.session.respond(self.msgid, record_of(job).packed)
         elif job.fault is not None:
             self.session.refuse(self.msgid, job.fault)
         else:
@@ -70,14 +70,15 @@ class Caller:
 
     def replay(self, job_id: str, ended: Ended) -> None:
         """The job had ended before this request came."""
+        record = ended.record
         if not self.runs:
             self.session.respond(self.msgid, pack({"job": job_id, "duplicate": True}))
         elif self.record:
-            self.session.respond(self.msgid, ended.record)
-        elif ended.fault is not None:
-            self.session.refuse(self.msgid, ended.fault)
+            self.session.respond(self.msgid, record.packed)
+        elif record.fault is not None:
+            self.session.refuse(self.msgid, record.fault)
         else:
-            self.session.respond(self.msgid, ended.result)
+            self.session.respond(self.msgid, record.result)
 
 
 class Waiter:

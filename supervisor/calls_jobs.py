@@ -132,7 +132,7 @@ def cancel(session: Session, message: Message) -> bytes:
         session.service.shell.cancel(job, why, kill=mode == "kill")
         return pack({"job": job_id, "state": job.state.value})
     if ended is not None:
-        return pack({"job": job_id, "state": ended.state})
+        return pack({"job": job_id, "state": ended.record.state})
     raise Fault.new(Code.NOT_FOUND, f"no job {job_id!r:.80} is queued or running", job=job_id)
 
 

@@ -57,7 +57,8 @@ class _Wait:
                 await asyncio.wait(futures, timeout=timeout_s, return_when=how)
         finally:
             self._leave()
-        records = [self._ended[name].record for name in self._job_ids if name in self._ended]
+        ended = [self._ended[name] for name in self._job_ids if name in self._ended]
+        records = [each.record.packed for each in ended]
         answer = _pack_array(records)
         if len(answer) <= limits.MESSAGE_BYTES - ENVELOPE_BYTES:  # else each can be had by itself
             self._forget(self._job_ids if forgets else list(self._ended))

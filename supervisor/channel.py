@@ -47,6 +47,7 @@ class Channel:
     ) -> None:
         self._read_fd = read_fd
         self._write_fd = write_fd
+        self._blocking = {fd for fd in (read_fd, write_fd) if os.get_blocking(fd)}
         self._patience = patience
         self._in = Inflow(
             loop, read_fd, on_message=on_message, on_end=on_end, on_fatal=on_fatal,
@@ -78,6 +79,8 @@ class Channel:
         """End of input for the peer; what it has not taken is dropped."""
         fd, self._write_fd = self._write_fd, -1
         is_socket = fd == self._read_fd
+        if fd in self._blocking:  # our standard output may be others' too, who come after us
+            os.set_blocking(fd, True)
         self._out.close()  # whose callbacks may close us
         if fd >= 0 and not is_socket:
             os.close(fd)
@@ -87,5 +90,7 @@ class Channel:
         self._in.end()
         self.close_output()
         if self._read_fd >= 0:
+            if self._read_fd in self._blocking:
+                os.set_blocking(self._read_fd, True)
             os.close(self._read_fd)
             self._read_fd = -1

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Self
 
-from ..protocol.errors import Fault
-from ..protocol.messages import NIL
 from .model import Job
-from .record import pack_head
+from .record import Record, record_of
+
+_BESIDE_BYTES = 500  # what an outcome costs beside its record, roughly
 
 
 def call_of(plugin: str, method: str, args: bytes) -> bytes:
@@ -20,34 +20,24 @@ def call_of(plugin: str, method: str, args: bytes) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """The outcome of one job, as long as somebody may ask for it."""
+    """The outcome of one job, as long as somebody may ask for it, and which call it was."""
 
     call: bytes
-    state: str
-    fault: Fault | None
-    head: bytes  # the record, all but the result
-    result: bytes
+    record: Record
 
     @classmethod
     def of(cls, job: Job) -> Self:
         """What is left of a job that has ended."""
-        call = call_of(job.plugin, job.method, job.args)
-        result = NIL if job.result is None else job.result
-        return cls(call, job.state.value, job.fault, pack_head(job), result)
-
-    @property
-    def record(self) -> bytes:
-        """Packed."""
-        return self.head + self.result
+        return cls(call_of(job.plugin, job.method, job.args), record_of(job))
 
     @property
     def size_bytes(self) -> int:
-        """Of its record."""
-        return len(self.head) + len(self.result)
+        """What it costs to keep."""
+        return _BESIDE_BYTES + len(self.record.head) + len(self.record.result)
 
 
 class Kept:
-    """By job id, at most `limit_bytes` of records: the oldest go first."""
+    """By job id, at most `limit_bytes`: the oldest go first."""
 
     def __init__(self, limit_bytes: int) -> None:
         self._limit = limit_bytes

@@ -238,7 +238,7 @@ class Session:
     def keep(self, job_id: str, ended: Ended, *, notify: bool) -> None:
         """The outcome of a submitted job: delivered, or kept until it is asked for."""
         if notify and self.is_open:
-            self.channel.send(notification_raw("job_done", [ended.record]))
+            self.channel.send(notification_raw("job_done", [ended.record.packed]))
         else:
             self.kept.keep(job_id, ended)
 
