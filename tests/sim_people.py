@@ -20,6 +20,7 @@ from changeover.supervisor.registry import (
 from changeover.supervisor.spec import PluginSpec
 from changeover.supervisor.triggers import Reason
 
+from .sim_law import require
 from .sim_lives import random_life
 from .sim_world import World, digest_of
 
@@ -118,10 +119,10 @@ class People:
         try:
             accepted = world.core.submit(world.now, job, block_s=block_s)
         except Fault as fault:
-            world.laws.check(fault.code in REFUSALS, f"{job.id} refused with {fault.wire()}")
+            require(fault.code in REFUSALS, f"{job.id} refused with {fault.wire()}")
             return
         self.jobs.append(job)
-        world.laws.submitted(job, accepted=accepted)
+        world.job_laws.submitted(job, accepted=accepted)
 
     def _cancel(self) -> None:
         rng = self.rng
@@ -144,7 +145,7 @@ class People:
         try:
             self.rng.choice(deeds)(name)
         except Fault as fault:
-            world.laws.check(fault.code in REFUSALS, f"{name}: {fault.wire()}")
+            require(fault.code in REFUSALS, f"{name}: {fault.wire()}")
 
     def _note(self, change: Any) -> None:
         if change is not None:
@@ -154,9 +155,13 @@ class People:
         core, now = self.world.core, self.world.now
         if name not in core.plugins and not core.desk.is_stopping:
             spec, reason = self.specs[name], self.rng.choice(FIRST)
-            known = Past(self.world.laws.history).plugin(spec) if self.rng.random() < 0.8 else None
+            known = (
+                Past(self.world.change_laws.history).plugin(spec)
+                if self.rng.random() < 0.8
+                else None
+            )
             if known is None:
-                self.world.laws.forget(name)
+                self.world.change_laws.forget(name)
             self._note(core.add(now, spec, reason=reason, plugin=known))
 
     def _reload(self, name: str) -> None:
@@ -244,7 +249,7 @@ class People:
         """… and a job."""
         world = self.world
         job = Job(f"last/{name}", name, "run", b"\x90", timeout_s=1e6)
-        world.laws.submitted(job, accepted=world.core.submit(world.now, job, block_s=1.0))
+        world.job_laws.submitted(job, accepted=world.core.submit(world.now, job, block_s=1.0))
         return job
 
     def rest(self) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from changeover.protocol.errors import Code, Fault
 from changeover.supervisor.model import Job, Worker
 
+from .sim_law import require
 from .sim_lives import CRASHES, EXITS, GARBAGE, HANGS, KILLED, OK, RAISES, UNLUCKY, Life
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ class Process:
 
     def ask(self, method: str) -> None:
         """A control request arrived."""
-        self.world.laws.check(self.asked is None, f"{method} asked while {self.asked} is open")
+        require(self.asked is None, f"{method} asked while {self.asked} is open")
         self.asked = method
         if method == "unload":
             self.was_told_to_go = True
@@ -127,11 +128,11 @@ class Process:
         del self.holds[job.id]
         core, now = self.world.core, self.world.now
         was_held = core.answered(now, self.worker, job.id, fault, b"\xc0")
-        self.world.laws.check(was_held, f"{self.worker} holds no {job.id}")
+        require(was_held, f"{self.worker} holds no {job.id}")
         self.world.act()
         if self.life.strays and job.id not in self.holds:  # else the shell tells them apart
             was_held = core.answered(now, self.worker, job.id, None, b"\xc0")
-            self.world.laws.check(not was_held, f"a second answer to {job.id} was taken")
+            require(not was_held, f"a second answer to {job.id} was taken")
 
     def cancel(self, job_id: str) -> None:
         """It is asked to end a job."""
@@ -177,9 +178,9 @@ class Process:
         self._leave()
         how = f"died of {signal}" if signal else f"exited with status {status}"
         death = Fault.new(Code.WORKER_LOST, how, signal=signal, exit=status, stderr_tail="")
-        self.world.laws.before_death(self)
+        self.world.job_laws.before_death(self)
         self.world.core.exited(self.world.now, self.worker, death)
-        self.world.laws.after_death(self)
+        self.world.job_laws.after_death(self)
 
     def _leave(self) -> None:
         self.is_gone = True

@@ -20,7 +20,10 @@ from changeover.supervisor.core import Core
 from changeover.supervisor.model import Job, Worker
 from changeover.supervisor.spec import SupervisorSpec
 
-from .sim_laws import Laws
+from .sim_books import Books
+from .sim_change_laws import ChangeLaws
+from .sim_job_laws import JobLaws
+from .sim_law import require
 from .sim_lives import Life
 from .sim_worker import Process
 
@@ -55,20 +58,21 @@ class World:
         self.lives: dict[str, Life] = {}  # by digest
         self.disk: dict[str, str] = {}  # by plugin: the content of its source
         self.changes: list[Changeover] = []
-        self.laws = Laws(self)
+        self.job_laws, self.change_laws = JobLaws(self), ChangeLaws(self)
+        self.books = Books(self)
         self._do: dict[type, Callable[[Any], None]] = {
             o.Dispatch: self._dispatch,
-            o.Settle: self.laws.settled,
-            o.Admit: self.laws.admitted,
+            o.Settle: self.job_laws.settled,
+            o.Admit: self.job_laws.admitted,
             o.Stage: self._stage,
             o.Spawn: self._spawn,
             o.Ask: self._ask,
             o.Tell: self._tell,
             o.Close: self._close,
             o.Signal: self._signal,
-            o.Record: self.laws.recorded,
-            o.Ended: self.laws.ended,
-            o.Phase: self.laws.warming,
+            o.Record: self.change_laws.recorded,
+            o.Ended: self.change_laws.ended,
+            o.Phase: self.change_laws.entered,
             o.Changed: self._changed,
         }
 
@@ -104,7 +108,8 @@ class World:
         else:
             return False
         self.act()
-        self.laws.check_all()
+        self.books.check()
+        self.change_laws.check_holds()
         self.steps += 1
         return True
 
@@ -132,20 +137,20 @@ class World:
 
     def _dispatch(self, order: o.Dispatch) -> None:
         process = self.processes[order.worker.id]
-        self.laws.dispatched(process, order.job)
+        self.job_laws.dispatched(process, order.job)
         process.take(order.job)
 
     def _spawn(self, order: o.Spawn) -> None:
         worker = order.worker
-        self.laws.check(worker.id not in self.processes, f"{worker} spawned twice")
+        require(worker.id not in self.processes, f"{worker} spawned twice")
         process = self.processes[worker.id] = Process(self, worker)
-        self.laws.spawned(process)
+        self.change_laws.spawned(process)
         process.spawn()
 
     def _ask(self, order: o.Ask) -> None:
         process = self.processes.get(order.worker.id)
         if process is not None:
-            self.laws.asked(process, order.method)
+            self.change_laws.asked(process, order.method)
             process.ask(order.method)
 
     def _tell(self, order: o.Tell) -> None:
@@ -168,7 +173,7 @@ class World:
     def _changed(self, order: o.Changed) -> None:
         process = self.processes.get(order.plugin) if order.topic == "worker" else None
         if process is not None and order.facts["state"] in ("stopping", "killing"):
-            self.laws.sent_away(process, order.facts["generation"])
+            self.change_laws.sent_away(process, order.facts["generation"])
 
     def _stage(self, order: o.Stage) -> None:
         change = order.change

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from changeover.supervisor.states import JobState
 
-from .sim_laws import Violation
+from .sim_law import Violation, require
 from .sim_people import People
 from .sim_world import World
 
@@ -66,13 +66,12 @@ def _live(world: World, steps: int) -> None:
     world.act()
     _settle(world)
     if not ends_early:
-        world.laws.check_quiet()
+        world.books.check_quiet()
         _prove(world, people)
         world.core.stop(world.now)
         world.act()
         _settle(world)
-    world.laws.check(not world.laws.open, f"never settled: {list(world.laws.open)[:5]}")
-    world.laws.check_stopped()
+    world.books.check_stopped()
 
 
 def _prove(world: World, people: People) -> None:
@@ -82,11 +81,11 @@ def _prove(world: World, people: People) -> None:
     _settle(world)
     for name in names:
         plugin = world.core.plugins[name]
-        world.laws.check(plugin.state == "live", f"{name} is {plugin.state}, and all is well")
+        require(plugin.state == "live", f"{name} is {plugin.state}, and all is well")
         job = people.call_once_more(name)
         world.act()
         _settle(world)
-        world.laws.check(job.state is JobState.DONE, f"{job.id} is {job.state}: {job.fault}")
+        require(job.state is JobState.DONE, f"{job.id} is {job.state}: {job.fault}")
 
 
 def _settle(world: World) -> None:

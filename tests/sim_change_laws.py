@@ -1,0 +1,148 @@
+"""The laws about changeovers: invariants 2, 3 and 4, and the limits of a hold."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from changeover.supervisor import orders as o
+from changeover.supervisor.changeover import Changeover
+from changeover.supervisor.fleet import STACKS_S
+from changeover.supervisor.model import Job, Plugin
+from changeover.supervisor.states import Restart, Step, WorkerState
+
+from .sim_law import EPSILON, LONGEST_GRACE_S, require
+
+if TYPE_CHECKING:
+    from .sim_worker import Process
+    from .sim_world import World
+
+NEEDS = {"check": "check", "flush": "flush", "export_state": "state"}  # which capability
+
+
+class ChangeLaws:
+    """Follows what serves: who may be touched, and who may be lent jobs."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self.history: list[dict[str, object]] = []
+        self._cut: dict[str, int] = {}  # plugin: the generation that serves
+        self._held: dict[str, float] = {}  # plugins whose queue a changeover holds, until when
+        self._numbers: dict[tuple[str, str], int] = {}  # plugin, digest: the release's number
+
+    # -- 3: after the cut no job starts on the old release
+
+    def lent(self, plugin: Plugin, job: Job) -> None:
+        """A job starts."""
+        name, serving = plugin.name, self._cut.get(plugin.name)
+        require(job.generation == serving, f"{job.id} on #{job.generation}, #{serving} serves")
+        require(name not in self._held, f"{job.id} is lent while callers are held")
+        way_back = plugin.change is not None and plugin.change.undoes is not None
+        is_bad = serving in plugin.rolled_back
+        require(not (way_back and is_bad), f"{job.id} is lent to a release that is left")
+
+    def recorded(self, order: o.Record) -> None:
+        """The history learns of a cut."""
+        entry = order.entry
+        self.history.append(entry)
+        if entry["event"] != "cut":
+            return
+        self._check_number(entry)
+        name, number = str(entry["plugin"]), int(str(entry["generation"]))
+        require(number > self._cut.get(name, 0), f"generation {number} is not new")
+        self._cut[name] = number
+        self._held.pop(name, None)
+        change = self._world.core.plugins[name].change
+        if change is not None and change.number == number:  # else it went further at once
+            self._check_proven(change)
+
+    def _check_number(self, entry: dict[str, object]) -> None:
+        """A release's number belongs to its content for ever."""
+        to, name = entry["to"], str(entry["plugin"])
+        assert isinstance(to, dict)
+        known = self._numbers.setdefault((name, to["digest"]), to["number"])
+        require(known == to["number"], f"{name}: @{known} is @{to['number']} now")
+        same = [d for (n, d), number in self._numbers.items() if (n, number) == (name, known)]
+        require(len(same) == 1, f"{name}: @{known} is two contents")
+
+    def forget(self, name: str) -> None:
+        """A plugin is added without its history."""
+        self._numbers = {key: number for key, number in self._numbers.items() if key[0] != name}
+        self.history = [entry for entry in self.history if entry["plugin"] != name]
+
+    # -- nothing unproven serves
+
+    def _check_proven(self, change: Changeover) -> None:
+        assert change.new is not None
+        for worker in change.new.workers.values():
+            process = self._world.processes.get(worker.id)
+            is_new = process is not None and worker.id not in change.warm
+            if process is None or not is_new or worker.state is not WorkerState.READY:
+                continue
+            needed = {"load"} | ({"adopt"} if change.old is not None else set())
+            missing = (needed | ({"check"} & worker.capabilities)) - process.answered
+            require(not missing, f"{worker} was cut to without {missing}")
+
+    def entered(self, order: o.Phase) -> None:
+        """A changeover entered a step."""
+        change = order.change
+        if order.step is Step.HOLD:
+            self._hold(change)
+        elif order.step is Step.WARM and change.reason in ("file", "signal", "config"):
+            plugin, release = self._world.core.plugins[change.plugin], change.release
+            if release is not None and change.target is None:
+                is_marked = release.digest in plugin.bad or release.digest in plugin.held
+                require(not is_marked, f"{plugin.name}: {change.reason} warms marked content")
+
+    def spawned(self, process: Process) -> None:
+        """4: a process is started, of bytes that are in the store."""
+        release = process.worker.generation.release
+        require(bool(release.path), f"{process.worker} is started from nowhere")
+
+    # -- 2: before the cut nothing that serves is touched
+
+    def sent_away(self, process: Process, number: int) -> None:
+        """It was decided that a worker, then of this generation, must go."""
+        worker = process.worker
+        plugin = self._world.core.plugins[worker.generation.spec.name]
+        serves = worker.generation is plugin.live and plugin.live.number == number
+        was_doomed, process.is_doomed = process.is_doomed, True
+        if was_doomed or not serves:
+            return
+        if worker.cause in ("drain", "stop-first"):
+            change = plugin.change
+            may = change is not None and (change.plan == "stop-first" or change.force)
+            require(may, f"{worker} serves and is sent away ({worker.cause})")
+        if worker.cause == "retire":
+            has_failed = worker.generation.restart is Restart.FAILED
+            require(has_failed, f"{worker} serves and is retired")
+
+    def asked(self, process: Process, method: str) -> None:
+        """A control request."""
+        needs = NEEDS.get(method)
+        has = needs is None or needs in process.worker.capabilities
+        require(has, f"{method} asked without capability")
+        if method == "unload":
+            held = [job.id for job in process.holds.values() if not job.has_ended]
+            require(not held, f"{process.worker} is unloaded under {held}")
+
+    # -- holds end in time
+
+    def _hold(self, change: Changeover) -> None:
+        """A handoff must have done with its callers in time; forced, it kills and begins again."""
+        limit_s = change.spec.hold_timeout_s
+        if change.force:
+            limit_s += limit_s + STACKS_S + LONGEST_GRACE_S + 0.1
+        is_limited = change.plan == "handoff"
+        self._held[change.plugin] = self._world.now + limit_s if is_limited else float("inf")
+
+    def ended(self, order: o.Ended) -> None:
+        """A changeover ended, or is drained."""
+        change = order.change
+        self._held.pop(change.plugin, None)
+        at_rest = change.has_ended or change.step in (Step.WATCH, Step.RETIRE)
+        require(at_rest, f"a changeover is said to have ended in {change.step}")
+
+    def check_holds(self) -> None:
+        """After every step."""
+        for name, until in self._held.items():
+            require(self._world.now <= until + EPSILON, f"{name} is held beyond its limit")
