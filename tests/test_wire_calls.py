@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -441,6 +443,20 @@ def test_a_stream_that_fails_half_way_has_sent_its_items(wire: Wire) -> None:
     assert len(wire.notes) == 2
 
 
+def test_a_rerun_sends_no_item_twice_and_keeps_its_credit(wire: Wire) -> None:
+    options = {"stream": 2, "id": "rerun", "record": True}
+    msgid = wire.ask("run", "yields", "run", [5, False], options)
+    assert [wire.note("item")[1] for _ in range(2)] == [0, 1]
+    wire.tell("more", "rerun", 1)
+    assert wire.note("item") == ["rerun", 2, 20]
+    (worker,) = wire.call("status", {"plugin": "yields"})["plugins"]["yields"]["workers"]
+    os.kill(worker["pid"], signal.SIGKILL)
+    wire.tell("more", "rerun", 2)
+    record = wire.result(msgid)
+    assert (record["state"], record["attempts"], record["result"]) == ("done", 2, "end")
+    assert wire.notes == [("item", ["rerun", 3, 30]), ("item", ["rerun", 4, 40])]
+
+
 @pytest.mark.parametrize("n", [-1, 1.5, None, "x", 2**60])
 def test_a_wrong_count_of_more_changes_nothing(wire: Wire, n: Any) -> None:
     msgid = wire.ask("run", "yields", "run", [2, False], {"stream": 1, "id": "odd"})
@@ -623,6 +639,24 @@ def test_a_full_queue_that_blocks_holds_the_call(wire: Wire, own: str, hold: Hol
     assert wire.refused("run", own, "run", [hold.path, 9], {"block_ms": 0})[0] == 1010
     hold.release(4)
     assert [wire.result(job) for job in jobs] == [0, 1, 2, 3]
+
+
+@with_keys(queue=1, full="block")
+def test_what_waits_for_room_can_be_cancelled_and_has_its_deadline(
+    wire: Wire, own: str, hold: Hold
+) -> None:
+    jobs = [wire.ask("run", own, "run", [hold.path, n]) for n in range(2)]
+    hold.wait_for(1)
+    unwanted = wire.ask("run", own, "run", [hold.path, 2], {"id": f"{own}-2"})
+    late = wire.ask("submit", own, "run", [hold.path, 3], {"timeout_ms": 20})
+    assert wire.call("cancel", f"{own}-2")["state"] == "cancelled"
+    for msgid, code in ((unwanted, 1001), (late, 1002)):
+        found, _, data = wire.fault(msgid)
+        assert (found, data["executed"]) == (code, "no")
+    hold.release(2)
+    assert [wire.result(job) for job in jobs] == [0, 1]
+    counts = wire.call("status", {"plugin": own})["plugins"][own]["counts"]
+    assert counts["accepted"] == counts["done"] == 2, "they never were jobs"
 
 
 @with_keys(workers=2)
@@ -883,6 +917,38 @@ def test_the_end_of_input_finishes_what_was_accepted(tmp_path: Path, hold: Hold)
         assert wire.note("job_done")[0]["result"] == 3
         assert rest[-1][1] == "goaway"
         assert supervisor.wait() == 0
+
+
+def test_the_end_of_input_refuses_what_nobody_will_run(tmp_path: Path) -> None:
+    """Behind a pause that nobody can end any more, and behind a release that fails."""
+    (tmp_path / "broken.py").write_text("import no_such_module\n")
+    with stdio(tmp_path) as supervisor:
+        wire = supervisor.wire
+        wire.call("add", "echo", {"source": str(PLUGINS / "echoes.py")})
+        wire.call("pause", "echo")
+        paused = wire.ask("run", "echo", "run", [1])
+        added = wire.ask("add", "broken", {"source": "broken.py"})
+        behind = wire.ask("run", "broken", "run", [1])
+        wire.end_input()
+        code, _, data = wire.fault(paused)
+        assert (code, data["executed"], data["retryable"]) == (1011, "no", True)
+        assert wire.fault(added)[0] == 1016
+        assert wire.fault(behind)[2]["executed"] == "no"
+        assert wire.goaway()[0] == 2009
+        assert supervisor.wait() == 0
+
+
+def test_standard_input_and_output_are_left_as_they_were(tmp_path: Path) -> None:
+    """Others may share them, and O_NONBLOCK belongs to all who do."""
+    pipes = [os.pipe() for _ in range(2)]
+    (in_fd, to_in), (from_out, out_fd) = pipes
+    os.close(to_in)
+    argv = [*SERVE, "--stdio", *FAST]
+    subprocess.run(argv, stdin=in_fd, stdout=out_fd, timeout=PATIENCE_S, check=True, cwd=tmp_path)
+    assert os.get_blocking(in_fd)
+    assert os.get_blocking(out_fd)
+    for fd in (in_fd, from_out, out_fd):
+        os.close(fd)
 
 
 def test_requests_may_come_from_a_regular_file(tmp_path: Path) -> None:

@@ -248,6 +248,20 @@ def test_a_slow_watcher_is_told_that_it_lags(supervisor: Supervisor, wire: Wire)
         assert all(facts["seq"] > 0 for facts in lagged.values())
 
 
+def test_a_slow_client_is_told_the_newest_progress_only(supervisor: Supervisor, wire: Wire) -> None:
+    with supervisor.connect() as lazy:
+        message = "x" * 2000
+        wire.call("watch", ["jobs"])
+        msgid = lazy.ask(
+            "run", "yields", "tells", [3000, message], {"progress": True, "id": "slow"}
+        )
+        assert ended(wire, "slow") == "done"
+        assert lazy.result(msgid) == 3000
+        told = [params[1]["done"] for method, params in lazy.notes if method == "progress"]
+        assert len(told) < 2000, "two thousand of them fill what may lag"
+        assert told == sorted(told)
+
+
 # -- many clients
 
 

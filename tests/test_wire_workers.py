@@ -109,6 +109,24 @@ def test_a_result_that_does_not_fit_is_that_jobs_trouble(wire: Wire, strange: st
     assert pid_of(wire, strange) == before
 
 
+@how("as_deep_as_may_be")
+def test_a_result_may_be_too_deep_for_a_record(wire: Wire, strange: str) -> None:
+    """There it is inside more containers than in the worker's answer."""
+    result = wire.call("run", strange, "run", [])
+    depth = 0
+    while result is not None:
+        (result,) = result
+        depth += 1
+    assert depth == 63
+    for answer in (
+        wire.call("run", strange, "run", [], {"record": True}),
+        *wire.call("wait", [wire.call("submit", strange, "run", [])["job"]]),
+    ):
+        code, _, data = answer["error"]
+        assert (answer["state"], answer["result"]) == ("failed", None)
+        assert (code, data["executed"]) == (1004, "yes")
+
+
 @how("few_strays", "twice", "odd_notifications", "asks", "text_error", "nvim_error", "odd_error",
      "own_code", "bomb")  # fmt: skip
 def test_what_is_only_odd_is_borne(wire: Wire, strange: str) -> None:

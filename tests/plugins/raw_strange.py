@@ -48,6 +48,9 @@ class Strange(RawWorker):
     def how_too_deep(self, msgid: int, _job: str) -> None:
         self.write(b"\x94\x01" + msgpack.packb(msgid) + b"\xc0" + b"\x91" * 64 + b"\xc0")
 
+    def how_as_deep_as_may_be(self, msgid: int, _job: str) -> None:
+        self.write(b"\x94\x01" + msgpack.packb(msgid) + b"\xc0" + b"\x91" * 63 + b"\xc0")
+
     def how_far_too_deep(self, msgid: int, _job: str) -> None:
         self.write(b"\x94\x01" + msgpack.packb(msgid) + b"\xc0" + b"\x91" * 1100 + b"\xc0")
 

@@ -24,3 +24,9 @@ class Yields(Plugin):
     def half(self, count: int) -> Iterator[Any]:
         yield from range(count)
         raise ValueError("half way")
+
+    @plugin.method
+    def tells(self, count: int, message: str) -> Generator[Any, None, int]:
+        for number in range(count):
+            yield Progress(number + 1, count, message)
+        return count
