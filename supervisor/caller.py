@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from ..protocol.errors import Code, Fault
 from ..protocol.messages import NIL, pack
+from .job import Job
 from .kept import Ended
-from .model import Job
 from .record import record_of
 
 if TYPE_CHECKING:

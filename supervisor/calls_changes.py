@@ -13,7 +13,7 @@ from ..protocol.messages import Message, pack, unpack
 from . import calls
 from .changeover import Changeover
 from .config import ConfigError, plugin_spec
-from .model import Plugin
+from .plugin import Plugin
 from .session import Answer, Session
 from .source import SourceSet
 from .spec import PluginSpec

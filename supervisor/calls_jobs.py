@@ -9,8 +9,8 @@ from ..protocol.errors import Code, Fault
 from ..protocol.messages import Message, pack
 from . import calls
 from .caller import Caller
+from .job import Job
 from .kept import call_of
-from .model import Job
 from .session import Session
 from .states import JobState
 

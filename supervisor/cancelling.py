@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from .desk import Desk
-from .model import Job, Plugin, Worker
+from .job import Job
 from .orders import Tell
 from .outcomes import Outcomes
+from .plugin import Plugin
 from .states import JobState
+from .worker import Worker
 
 
 class Cancelling:

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Generator
 from typing import Any
 
+from .generation import Generation
 from .graceful import DrainReport
-from .model import Generation, Release
+from .release import Release
 from .spec import PluginSpec
 from .states import CHANGEOVER, PLANS, Step, advance
 from .timers import Timer

@@ -13,10 +13,11 @@ from dataclasses import replace
 from .changeover import Changeover
 from .desk import Desk
 from .entries import entry
-from .model import Plugin, Release
 from .orders import Ended, Phase, Record, Stage
 from .outcomes import Outcomes
+from .plugin import Plugin
 from .registry import Disabled
+from .release import Release
 from .routing import unavailable
 from .spec import PluginSpec
 from .states import Restart, Step

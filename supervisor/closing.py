@@ -11,8 +11,8 @@ from ..protocol.errors import Code, Fault
 from .changes import Changes
 from .desk import Desk
 from .fleet import Fleet
-from .model import Plugin
 from .outcomes import Outcomes
+from .plugin import Plugin
 from .registry import NotFound
 from .rollbacks import Rollbacks
 from .states import Gate

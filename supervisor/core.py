@@ -21,10 +21,12 @@ from .deaths import EMPTY, Deaths
 from .desk import Desk
 from .fleet import Fleet
 from .holding import Holding
-from .model import Job, Plugin, Release, Worker
+from .job import Job
 from .orders import Flushed, Order
 from .outcomes import Outcomes
+from .plugin import Plugin
 from .registry import HotReloadManager, OnChange
+from .release import Release
 from .restarts import Restarts
 from .rollbacks import Rollbacks
 from .routing import Routing, is_plugin_error
@@ -33,6 +35,7 @@ from .states import WorkerState
 from .steps import Steps
 from .talking import FLUSH, Talking
 from .triggers import Reason
+from .worker import Worker
 
 
 class Core:

@@ -13,15 +13,16 @@ from typing import TYPE_CHECKING, Any
 from ..protocol.errors import Code, Fatal, FatalCode, Fault
 from . import orders as o
 from .children import Children, Exit
+from .job import Job
 from .launch import LaunchSpec, SpawnError, Started
 from .launcher import Launcher
 from .log_ring import Level
 from .logs import StderrPump
-from .model import Job, Worker
 from .process import Process
 from .source import staged_command
 from .spec import PluginSpec
 from .states import WorkerState
+from .worker import Worker
 from .worker_link import WorkerLink
 
 if TYPE_CHECKING:

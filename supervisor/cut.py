@@ -9,8 +9,9 @@ from .changeover import Changeover
 from .desk import Desk
 from .entries import entry
 from .fleet import Fleet
-from .model import Generation, Plugin, plugin_version
+from .generation import Generation, plugin_version
 from .orders import Record
+from .plugin import Plugin
 from .routing import Routing
 from .states import WorkerState
 

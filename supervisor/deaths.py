@@ -7,12 +7,14 @@ from .changeover import Changeover
 from .changes import Changes, back_off_s
 from .desk import Desk
 from .fleet import BLAMELESS, Fleet
-from .model import Generation, Plugin, Worker
+from .generation import Generation
 from .orders import Flushed
+from .plugin import Plugin
 from .restarts import Restarts
 from .rollbacks import Condemned, Rollbacks
 from .routing import Routing
 from .talking import FLUSH
+from .worker import Worker
 
 MAX_LUCK = 5  # times that bad luck may take something from one changeover
 EMPTY = b"\x90"  # an array without values

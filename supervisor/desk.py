@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
-from .model import Plugin
 from .orders import Changed, Narrate, Order
+from .plugin import Plugin
 from .registry import HotReloadManager
 from .spec import SupervisorSpec
 from .timers import Timer, Timers

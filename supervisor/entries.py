@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from .changeover import Changeover
-from .model import Plugin, Release
+from .plugin import Plugin
+from .release import Release
 
 
 def entry(plugin: Plugin, change: Changeover, event: str = "changeover") -> dict[str, object]:

@@ -12,11 +12,13 @@ from typing import Any
 
 from ..protocol.errors import Code, Fault
 from .desk import Desk
+from .generation import Generation
 from .loaded import read_loaded
-from .model import Generation, Plugin, Worker
 from .orders import Changed, Close, Signal, Spawn, Tell
+from .plugin import Plugin
 from .states import Restart, WorkerState
 from .talking import Talking
+from .worker import Worker
 
 UNLOAD_S = 5.0  # `unload`: the protocol page, section 4
 STACKS_S = 0.2  # from the stack dump to TERM: the isolation page

@@ -14,11 +14,13 @@ from ..protocol.errors import Code, Fault
 from .changeover import Changeover
 from .desk import Desk
 from .fleet import Fleet
+from .generation import Generation
 from .graceful import DrainReport, GracefulReload
-from .model import Generation, Plugin, Worker
 from .orders import Flushed
+from .plugin import Plugin
 from .states import Step
 from .talking import Talking
+from .worker import Worker
 
 EXPORTS = (("flush", "flush"), ("state", "export_state"))  # capability, control request
 

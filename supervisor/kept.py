@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Self
 
-from .model import Job
+from .job import Job
 from .record import Record, record_of
 
 _BESIDE_BYTES = 500  # what an outcome costs beside its record, roughly

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..protocol.errors import Code, Fault
-from .model import Loaded
+from .release import Loaded
 
 
 def read_loaded(answer: Any, concurrency: int) -> Loaded:

@@ -11,14 +11,15 @@ from collections.abc import Callable
 from typing import Any
 
 from .changeover import Changeover
+from .job import Job
 from .log_ring import Level, LogEntry, LogRing
-from .model import Job, Worker
 from .narrator import Narrator
 from .orders import Changed, Phase
 from .rates import Rates
 from .spec import SupervisorSpec
 from .waiting import SHOWN, notice
 from .watches import Watches
+from .worker import Worker
 
 
 class News:

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 if TYPE_CHECKING:
     from ..protocol.errors import Fault
     from .changeover import Changeover
-    from .model import Job, Worker
+    from .job import Job
     from .states import Step
+    from .worker import Worker
 
 
 class Stage(NamedTuple):

@@ -7,8 +7,9 @@ from typing import Any
 
 from ..protocol.errors import Code, Fault
 from .desk import Desk
-from .model import Job, Plugin
+from .job import Job
 from .orders import Settle
+from .plugin import Plugin
 from .states import JobState
 
 # What a fault makes of the job; every other code: failed.

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from .model import Plugin, Release
+from .plugin import Plugin
+from .release import Release
 from .spec import PluginSpec
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from .states import JobState
 
 if TYPE_CHECKING:
-    from .model import Job
+    from .job import Job
 
 SWEEP = 64  # ended jobs that may lie about, and then as many as those that wait
 

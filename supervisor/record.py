@@ -9,7 +9,7 @@ import msgpack
 from ..protocol import limits
 from ..protocol.errors import Code, Fault
 from ..protocol.messages import NIL, is_too_deep, pack
-from .model import Job
+from .job import Job
 
 _packer = msgpack.Packer(autoreset=True)
 _RESULT = pack("result")

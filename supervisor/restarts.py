@@ -9,11 +9,14 @@ from ..protocol.errors import Fault
 from .changes import back_off_s
 from .desk import Desk
 from .fleet import Fleet
-from .model import Generation, Job, Plugin, Worker
+from .generation import Generation
+from .job import Job
 from .outcomes import Outcomes
+from .plugin import Plugin
 from .rollbacks import Condemned, Rollbacks
 from .routing import unavailable
 from .states import Restart
+from .worker import Worker
 
 
 class Restarts:

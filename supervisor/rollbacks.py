@@ -13,8 +13,10 @@ from .cut import Cut
 from .desk import Desk
 from .entries import approved, entry
 from .fleet import Fleet
-from .model import Generation, Plugin, Release
+from .generation import Generation
 from .orders import Ended, Phase, Record
+from .plugin import Plugin
+from .release import Release
 from .routing import Routing
 from .spec import PluginSpec
 from .states import Restart, Step

@@ -15,9 +15,9 @@ from .changeover import Changeover
 from .config import Config, ConfigError
 from .config_changes import changed_keys
 from .digest import Fingerprint
-from .model import Plugin
 from .news import News
 from .past import Past
+from .plugin import Plugin
 from .rates import Rates
 from .registry import OnChange
 from .shell import Shell

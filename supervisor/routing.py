@@ -11,10 +11,13 @@ from zlib import crc32
 from ..protocol.errors import Code, Fault
 from .cancelling import Cancelling
 from .desk import Desk
-from .model import Generation, Job, Plugin, Worker
+from .generation import Generation
+from .job import Job
 from .orders import Admit, Dispatch
 from .outcomes import Outcomes
+from .plugin import Plugin
 from .states import Gate, Restart
+from .worker import Worker
 
 CANCELLED_CODES = (Code.CANCELLED, Code.DEADLINE)
 PLUGIN_CODES = 10000

@@ -20,11 +20,12 @@ from . import calls_changes, calls_jobs, calls_views, calls_wait
 from .changeover import Changeover
 from .chronicle import Chronicle
 from .config import Config
+from .job import Job
 from .listener import Listener, socket_path
 from .log_ring import Level
-from .model import Counts, Job, Worker
 from .news import News
 from .orders import Changed, Phase
+from .plugin import Counts
 from .roster import Roster
 from .session import Handler, Session
 from .shell import Shell
@@ -34,6 +35,7 @@ from .states import Step
 from .status import plugin_facts
 from .store import Store
 from .usage import UsageMeter
+from .worker import Worker
 
 REQUESTS: dict[str, Handler] = {
     "hello": calls_views.hello,

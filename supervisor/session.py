@@ -27,8 +27,8 @@ from ..protocol.messages import (
 )
 from .caller import Caller
 from .channel import Channel, Patience
+from .job import Job
 from .kept import Ended, Kept
-from .model import Job
 
 if TYPE_CHECKING:
     from .service import Service

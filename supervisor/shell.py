@@ -19,12 +19,14 @@ from .changeover import Changeover
 from .core import Core
 from .crew import Crew
 from .files import Files
+from .job import Job
 from .log_ring import Level
-from .model import Job, Release, Worker
+from .release import Release
 from .source import SourceSet
 from .spec import SupervisorSpec
 from .staged import Staged, StageError
 from .store import Store
+from .worker import Worker
 
 
 class Listener(Protocol):

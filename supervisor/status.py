@@ -8,7 +8,10 @@ from typing import Any
 
 from .changeover import Changeover
 from .core import Core
-from .model import Generation, Job, Plugin, Release
+from .generation import Generation
+from .job import Job
+from .plugin import Plugin
+from .release import Release
 from .usage import Usage
 
 

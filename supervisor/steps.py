@@ -15,11 +15,13 @@ from .changeover import Changeover
 from .cut import Cut
 from .desk import Desk
 from .fleet import Fleet
+from .generation import Generation, plugin_version
 from .holding import Holding
-from .model import Generation, Plugin, Worker, plugin_version
+from .plugin import Plugin
 from .routing import Routing
 from .states import PLANS, Step, WorkerState
 from .talking import Talking
+from .worker import Worker
 
 Refuse = Callable[..., None]
 

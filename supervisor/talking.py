@@ -10,9 +10,9 @@ from collections.abc import Callable
 from typing import Any
 
 from .desk import Desk
-from .model import Asked, Worker
 from .orders import Ask
 from .states import WorkerState
+from .worker import Asked, Worker
 
 FLUSH = "flush"  # the purpose of a flush that a client asked for
 MAX_EXTENSION = 10.0  # times the limit itself, in all: `extend`

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from .changeover import Changeover
-    from .model import Generation, Job
+    from .generation import Generation
+    from .job import Job
     from .spec import PluginSpec
 
 MIN_ERRORS = 5

@@ -27,8 +27,9 @@ from ..protocol.messages import (
     unpack,
 )
 from .channel import Channel, Patience
+from .job import Job
 from .log_ring import LEVELS
-from .model import Job, Worker
+from .worker import Worker
 
 if TYPE_CHECKING:
     from .crew import Crew

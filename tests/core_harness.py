@@ -16,9 +16,11 @@ from changeover.protocol.errors import Code, Fault
 from changeover.supervisor import orders as o
 from changeover.supervisor.changeover import Changeover
 from changeover.supervisor.core import Core
-from changeover.supervisor.model import Job, Plugin, Worker
+from changeover.supervisor.job import Job
+from changeover.supervisor.plugin import Plugin
 from changeover.supervisor.spec import PluginSpec, SupervisorSpec
 from changeover.supervisor.states import WorkerState
+from changeover.supervisor.worker import Worker
 
 HANGS = "hangs"  # no answer, ever
 DIES = "dies"  # by a signal that nobody of us sent

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from changeover.supervisor.model import Generation, Plugin
+from changeover.supervisor.generation import Generation
+from changeover.supervisor.plugin import Plugin
 from changeover.supervisor.states import Gate, Restart, WorkerState
 
 from .sim_law import EPSILON, LONGEST_GRACE_S, Violation, require

@@ -10,7 +10,8 @@ from zlib import crc32
 
 from changeover.protocol.errors import Code
 from changeover.supervisor import orders as o
-from changeover.supervisor.model import Job, Plugin
+from changeover.supervisor.job import Job
+from changeover.supervisor.plugin import Plugin
 from changeover.supervisor.states import JobState
 
 from .sim_law import EPSILON, LONGEST_GRACE_S, require

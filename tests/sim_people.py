@@ -7,7 +7,7 @@ from random import Random
 from typing import Any
 
 from changeover.protocol.errors import Code, Fault
-from changeover.supervisor.model import Job
+from changeover.supervisor.job import Job
 from changeover.supervisor.past import Past
 from changeover.supervisor.registry import (
     Cron,

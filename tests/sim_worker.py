@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from changeover.protocol.errors import Code, Fault
-from changeover.supervisor.model import Job, Worker
+from changeover.supervisor.job import Job
+from changeover.supervisor.worker import Worker
 
 from .sim_law import require
 from .sim_lives import CRASHES, EXITS, GARBAGE, HANGS, KILLED, OK, RAISES, UNLUCKY, Life

@@ -17,8 +17,9 @@ from typing import Any
 from changeover.supervisor import orders as o
 from changeover.supervisor.changeover import Changeover
 from changeover.supervisor.core import Core
-from changeover.supervisor.model import Job, Worker
+from changeover.supervisor.job import Job
 from changeover.supervisor.spec import SupervisorSpec
+from changeover.supervisor.worker import Worker
 
 from .sim_books import Books
 from .sim_change_laws import ChangeLaws

@@ -216,3 +216,16 @@ def test_an_empty_contact_sheet_is_refused() -> None:
 def test_letters_are_dots() -> None:
     assert lettering("1").shape == (10, 8)
     assert lettering("@12 34567890").any()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--save", "/proc/nowhere"), "--save /proc/nowhere: No such file or directory"),
+        (("--input", __file__), f"{__file__}: Invalid data found when processing input"),
+    ],
+)
+def test_a_file_that_will_not_do_is_bad_usage(arguments: tuple[str, str], said: str) -> None:
+    code, out, told = demo("--seconds", 1, *arguments)
+    assert (code, out) == (2, "")
+    assert f"changeover: {said}\n" in told

@@ -85,6 +85,16 @@ def test_the_config_in_the_current_folder_names_the_socket(
     assert f"no supervisor at {empty_folder}/run/x.sock" in capsys.readouterr().err
 
 
+def test_the_name_in_the_config_names_the_socket(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("RUNTIME_DIRECTORY", "/nowhere")
+    Path("changeover.toml").write_text('[supervisor]\nname = "studio"\n')
+
+    assert main(["status"]) == 3
+    assert "no supervisor at /nowhere/studio.sock" in capsys.readouterr().err
+
+
 def test_a_config_that_is_not_toml_is_bad_usage(capsys: pytest.CaptureFixture[str]) -> None:
     Path("changeover.toml").write_text("[supervisor")
 

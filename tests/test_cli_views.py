@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from datetime import UTC, datetime
 from typing import Any
 
@@ -239,10 +240,11 @@ def test_a_line_of_the_supervisor_says_so() -> None:
 
 
 def test_what_json_lacks_is_spelt_out() -> None:
-    assert jsonable({1: b"ab", "at": NOON, "more": (None, [True])}) == {
+    assert jsonable({1: b"ab", "at": NOON, "more": (None, [True]), "no": math.nan}) == {
         "1": {"$base64": "YWI="},
         "at": "2026-03-01T12:00:00+00:00",
         "more": [None, [True]],
+        "no": {"$float": "nan"},
     }
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from changeover.protocol.errors import Code, Fault
 from changeover.supervisor import orders as o
-from changeover.supervisor.model import Job
+from changeover.supervisor.job import Job
 from changeover.supervisor.states import JobState
 
 from .core_harness import HANGS, NOT_PURE, Bench, Life, raises, state_of

@@ -8,8 +8,8 @@ from typing import Any
 from changeover.protocol.errors import Code, Fault
 from changeover.supervisor import orders as o
 from changeover.supervisor.changeover import Changeover
-from changeover.supervisor.model import Worker
 from changeover.supervisor.states import Gate
+from changeover.supervisor.worker import Worker
 
 from .core_harness import DIES, HANGS, NOT_PURE, Bench, Life, digest_of, raises, step_of
 

@@ -14,15 +14,17 @@ from changeover.supervisor.cancelling import Cancelling
 from changeover.supervisor.fleet import Fleet
 from changeover.supervisor.graceful import DrainReport, GracefulReload
 from changeover.supervisor.holding import Holding
-from changeover.supervisor.model import Job, Plugin, Worker
+from changeover.supervisor.job import Job
 from changeover.supervisor.orders import Ask
 from changeover.supervisor.outcomes import Outcomes
+from changeover.supervisor.plugin import Plugin
 from changeover.supervisor.queue import JobQueue
 from changeover.supervisor.restarts import Restarts
 from changeover.supervisor.rollbacks import Rollbacks
 from changeover.supervisor.routing import Routing
 from changeover.supervisor.steps import Steps
 from changeover.supervisor.talking import Talking
+from changeover.supervisor.worker import Worker
 
 from .sim_people import People
 from .sim_world import World

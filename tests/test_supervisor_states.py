@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from changeover.supervisor.changeover import Changeover
-from changeover.supervisor.model import Counts, Job
+from changeover.supervisor.job import Job
+from changeover.supervisor.plugin import Counts
 from changeover.supervisor.spec import PluginSpec
 from changeover.supervisor.states import (
     CHANGEOVER,

@@ -57,7 +57,10 @@ def demo(
         raise click.UsageError("-o: the demo has its own settings")
     from .demo_save import Tape
 
-    tape = Tape(save, rate) if save is not None else None
+    try:
+        tape = Tape(save, rate) if save is not None else None
+    except OSError as error:
+        raise click.UsageError(f"--save {save}: {error.strerror}") from None
     sent, score = _perform(settings, source, rate=rate, seconds=seconds, tape=tape)
     if tape is not None:
         tape.close()
@@ -94,7 +97,9 @@ def _perform(
             )
             try:
                 score = run.perform()
-            except (OSError, ValueError) as error:
+            except OSError as error:
+                raise click.UsageError(f"{error.filename or source}: {error.strerror}") from None
+            except ValueError as error:
                 raise click.UsageError(str(error)) from None
     return frames.sent, score
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 import sys
 from collections.abc import Mapping
 from datetime import datetime
@@ -43,7 +44,11 @@ def say_mistakes(problems: list[str], meaning: str) -> None:
 
 
 def jsonable(value: Any) -> Any:
-    """The same with what JSON lacks spelt out: bytes as `{"$base64": …}`, times as RFC 3339."""
+    """The same with what JSON lacks spelt out: bytes as `{"$base64": …}`, times as RFC 3339,
+    numbers that are none as `{"$float": "nan"}`.
+    """
+    if isinstance(value, float) and not math.isfinite(value):
+        return {"$float": str(value)}
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     if isinstance(value, bytes):

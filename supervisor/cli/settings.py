@@ -69,10 +69,16 @@ class Settings:
         except ValueError as error:
             raise click.UsageError(f"{path}: is not TOML: {error}") from None
         table = document.get("supervisor")
-        socket = table.get("socket", "auto") if isinstance(table, dict) else "auto"
-        if not isinstance(socket, str) or socket == "auto":
-            return None
-        return str(path.absolute().parent / Path(socket).expanduser())
+        return _socket_of(table, path.absolute().parent) if isinstance(table, dict) else None
+
+
+def _socket_of(table: dict[str, Any], folder: Path) -> str | None:
+    from ...protocol.paths import default_socket
+
+    socket, name = table.get("socket", "auto"), table.get("name")
+    if isinstance(socket, str) and socket != "auto":
+        return str(folder / Path(socket).expanduser())
+    return default_socket(name) if isinstance(name, str) else None
 
 
 def global_options() -> list[click.Parameter]:
