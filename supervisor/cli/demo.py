@@ -97,10 +97,10 @@ def _perform(
             )
             try:
                 score = run.perform()
-            except OSError as error:
-                raise click.UsageError(f"{error.filename or source}: {error.strerror}") from None
-            except ValueError as error:
-                raise click.UsageError(str(error)) from None
+            except (OSError, ValueError) as error:
+                # What ffmpeg says has a number in front, which nobody knows.
+                said = getattr(error, "strerror", None)
+                raise click.UsageError(f"{source}: {said}" if said else str(error)) from None
     return frames.sent, score
 
 
