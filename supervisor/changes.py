@@ -8,43 +8,21 @@ it is done, so no event can be missed. What each step does is in `steps.py`, the
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 
+from .accepting import unavailable
+from .back_off import back_off_s
 from .changeover import Changeover
 from .desk import Desk
 from .entries import entry
+from .launching import launches_alike
 from .orders import Ended, Phase, Record, Stage
 from .outcomes import Outcomes
 from .plugin import Plugin
 from .registry import Disabled
 from .release import Release
-from .routing import unavailable
-from .spec import PluginSpec
-from .states import Restart, Step
+from .states import Step
 from .steps import Steps
-from .triggers import TRIGGERS
-
-# A change of any of these needs new workers; the others are live at once.
-LAUNCH_KEYS = (
-    "source", "pickled", "object", "command", "include", "config", "env", "workers",
-    "concurrency", "start", "preload",
-)  # fmt: skip
-MAX_DOUBLINGS = 32  # of a back-off: far beyond any limit, far below what a float holds
-
-
-def launches_alike(one: PluginSpec, other: PluginSpec) -> bool:
-    """Would both specs start the same workers, given the same content?"""
-    return all(getattr(one, key) == getattr(other, key) for key in LAUNCH_KEYS)
-
-
-def launched_as(spec: PluginSpec, running: PluginSpec) -> PluginSpec:
-    """The live keys of one, the launch keys of what runs: a change of those may be refused."""
-    return replace(spec, **{key: getattr(running, key) for key in LAUNCH_KEYS})
-
-
-def back_off_s(spec: PluginSpec, times: int) -> float:
-    """How long to wait after so many failures in a row."""
-    return min(spec.restart_max_s, spec.restart_min_s * 2.0 ** min(times, MAX_DOUBLINGS))
+from .triggers import TRIGGERS, Verdict, judge
 
 
 class Changes:
@@ -167,58 +145,33 @@ class Changes:
             self._desk.show_plugin(plugin)
 
     def _decide(self, plugin: Plugin, change: Changeover) -> bool:
-        """STAGE is over: does this content start a changeover? (triggers.py)"""
-        row = TRIGGERS[change.reason]
-        if change.target is None and (mark := self._mark(plugin, change)):
-            if row.marked == "try":
-                self._unmark(plugin, change)
-            elif plugin.live is None:
-                self._fall_back(plugin, change, mark)
-                return False
-            elif row.marked == "refresh":
-                change.release = plugin.live.release
-            else:
-                change.cause = mark
-                self._finish_unchanged(plugin, change)
-                return False
-        assert change.release is not None
-        pin = change.spec.pin
-        if pin and change.release.digest != pin:
-            self.refuse(plugin, change, f"pin allows only sha256:{pin[:12]}…")
-            return False
-        if row.same == "unchanged" and self._is_same(plugin, change):
+        """STAGE is over: does this content start a changeover?"""
+        verdict = judge(plugin, change)
+        if verdict.what == "unchanged":
+            change.cause = verdict.cause
             self._finish_unchanged(plugin, change)
-            return False
+        elif verdict.what == "refuse":
+            self.refuse(plugin, change, verdict.cause)
+        elif verdict.what == "fall back":
+            self._fall_back(plugin, change, verdict)
+        else:
+            self._commit(plugin, change, verdict)
+        return verdict.what == "begin"
+
+    def _commit(self, plugin: Plugin, change: Changeover, verdict: Verdict) -> None:
+        change.release = verdict.release
+        is_wanted = TRIGGERS[change.reason].marked == "try" and change.target is None
+        if is_wanted and change.release is not None:
+            plugin.unmark(change.release.digest)
         change.old = plugin.live
         change.plan = self._steps.choose_plan(plugin, change)
         change.number = self._desk.next_generation()
-        return True
 
-    def _mark(self, plugin: Plugin, change: Changeover) -> str:
-        assert change.release is not None
-        digest = change.release.digest
-        return plugin.bad.get(digest, "rolled back" if digest in plugin.held else "")
-
-    def _unmark(self, plugin: Plugin, change: Changeover) -> None:
-        assert change.release is not None
-        plugin.bad.pop(change.release.digest, None)
-        plugin.held.discard(change.release.digest)
-
-    def _is_same(self, plugin: Plugin, change: Changeover) -> bool:
-        live, release = plugin.live, change.release
-        if live is None or release is None or live.restart is Restart.FAILED or change.force:
-            return False
-        return live.release.digest == release.digest and launches_alike(live.spec, change.spec)
-
-    def _fall_back(self, plugin: Plugin, change: Changeover, mark: str) -> None:
+    def _fall_back(self, plugin: Plugin, change: Changeover, verdict: Verdict) -> None:
         """Nothing serves and this content is bad or held: the approved release runs."""
-        approved = fallback_release(plugin, avoid=set())
-        if approved is None:
-            self.refuse(plugin, change, mark)
-            return
-        text = f"{change.release} is not started ({mark}); {approved} is, from the store"
+        text = f"{change.release} is not started ({verdict.cause}); {verdict.release} is instead"
         self._desk.narrate("warning", plugin.name, text)
-        change.target, change.release = approved, None
+        change.target, change.release = verdict.release, None
         self._desk.give(Stage(change))
 
     def _finish_unchanged(self, plugin: Plugin, change: Changeover) -> None:
@@ -329,12 +282,3 @@ class Changes:
 def _serves(plugin: Plugin, release: Release) -> bool:
     """Then its content cannot be to blame."""
     return plugin.live is not None and plugin.live.release.digest == release.digest
-
-
-def fallback_release(plugin: Plugin, avoid: set[str]) -> Release | None:
-    """The last release that finished its watch and is neither bad nor held."""
-    unfit = plugin.bad.keys() | plugin.held | avoid
-    for digest in reversed(plugin.approved):
-        if digest not in unfit and digest in plugin.releases:
-            return plugin.releases[digest]
-    return None

@@ -7,8 +7,8 @@ whenever it decides, so the new value counts from the next decision on.
 
 from __future__ import annotations
 
-from .changes import LAUNCH_KEYS
 from .config_tables import PLUGIN_FIELDS, PLUGIN_KEYS
+from .launching import LAUNCH_KEYS
 from .spec import PluginSpec
 
 

@@ -12,9 +12,10 @@ from datetime import datetime
 from typing import Any
 
 from ..protocol.errors import Code, Fault
+from .accepting import Accepting
 from .cancelling import Cancelling
 from .changeover import Changeover
-from .changes import Changes, fallback_release, launched_as
+from .changes import Changes
 from .closing import Closing
 from .cut import Cut
 from .deaths import EMPTY, Deaths
@@ -22,6 +23,7 @@ from .desk import Desk
 from .fleet import Fleet
 from .holding import Holding
 from .job import Job
+from .launching import launched_as
 from .orders import Flushed, Order
 from .outcomes import Outcomes
 from .plugin import Plugin
@@ -34,7 +36,7 @@ from .spec import PluginSpec, SupervisorSpec
 from .states import WorkerState
 from .steps import Steps
 from .talking import FLUSH, Talking
-from .triggers import Reason
+from .triggers import Reason, fallback_release
 from .worker import Worker
 
 
@@ -47,7 +49,8 @@ class Core:
         desk = self.desk = Desk(spec, wall_start, jitter)
         self._outcomes = outcomes = Outcomes(desk)
         self._cancelling = Cancelling(desk, outcomes)
-        self._routing = routing = Routing(desk, outcomes, self._cancelling)
+        self._accepting = Accepting(desk, outcomes, self._cancelling)
+        self._routing = routing = Routing(desk, outcomes, self._accepting)
         self._talking = talking = Talking(desk)
         self._fleet = fleet = Fleet(desk, talking)
         holding, cut = Holding(desk, fleet, talking), Cut(desk, routing, fleet)
@@ -174,7 +177,7 @@ class Core:
     def submit(self, now: float, job: Job, *, block_s: float | None = None) -> bool:
         """Accept a job (True) or let it wait for room (False); a Fault: it never was one."""
         self.desk.now = now
-        return self._routing.submit(self.plugin(job.plugin), job, block_s=block_s)
+        return self._accepting.submit(self.plugin(job.plugin), job, block_s=block_s)
 
     def cancel(self, now: float, job: Job, reason: str, *, kill: bool = False) -> None:
         """End a job for its caller; with `kill` its worker does not get `kill_grace`."""

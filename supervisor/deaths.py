@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from ..protocol.errors import Fault
+from .back_off import back_off_s
 from .changeover import Changeover
-from .changes import Changes, back_off_s
+from .changes import Changes
 from .desk import Desk
 from .fleet import BLAMELESS, Fleet
 from .generation import Generation

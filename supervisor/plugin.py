@@ -85,6 +85,15 @@ class Plugin:
         self.bad = {known: why for known, why in self.bad.items() if known == digest}
         self.held &= {digest}
 
+    def mark(self, digest: str) -> str:
+        """Why this content must not be tried again by itself, or ""."""
+        return self.bad.get(digest, "rolled back" if digest in self.held else "")
+
+    def unmark(self, digest: str) -> None:
+        """Somebody wants it to be tried again."""
+        self.bad.pop(digest, None)
+        self.held.discard(digest)
+
     def forget_dead(self) -> None:
         """Keep the generations that have a process, the one that serves and the one to come."""
         kept = (self.live, self.change.new if self.change is not None else None)

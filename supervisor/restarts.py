@@ -6,7 +6,8 @@ Counted per digest, so that a crash loop follows its content through restarts an
 from __future__ import annotations
 
 from ..protocol.errors import Fault
-from .changes import back_off_s
+from .accepting import unavailable
+from .back_off import back_off_s
 from .desk import Desk
 from .fleet import Fleet
 from .generation import Generation
@@ -14,7 +15,6 @@ from .job import Job
 from .outcomes import Outcomes
 from .plugin import Plugin
 from .rollbacks import Condemned, Rollbacks
-from .routing import unavailable
 from .states import Restart
 from .worker import Worker
 

@@ -8,18 +8,20 @@ no more jobs are given to a release that is known to be bad.
 from __future__ import annotations
 
 from .changeover import Changeover
-from .changes import Changes, fallback_release, launches_alike
+from .changes import Changes
 from .cut import Cut
 from .desk import Desk
 from .entries import approved, entry
 from .fleet import Fleet
 from .generation import Generation
+from .launching import launches_alike
 from .orders import Ended, Phase, Record
 from .plugin import Plugin
 from .release import Release
 from .routing import Routing
 from .spec import PluginSpec
 from .states import Restart, Step
+from .triggers import fallback_release
 from .watch import Watch
 
 Target = tuple[Release, PluginSpec]

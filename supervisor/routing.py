@@ -1,6 +1,7 @@
-"""Jobs between callers, the queue and the workers. The hot path of the core.
+"""Jobs between the queue and the workers. The hot path of the core.
 
-The queue belongs to the plugin; a worker only borrows jobs. How jobs end is in `outcomes.py`.
+The queue belongs to the plugin; a worker only borrows jobs. How they get into the queue is in
+`accepting.py`, how they end in `outcomes.py`.
 """
 
 from __future__ import annotations
@@ -9,11 +10,11 @@ from collections.abc import Callable
 from zlib import crc32
 
 from ..protocol.errors import Code, Fault
-from .cancelling import Cancelling
+from .accepting import Accepting, unavailable
 from .desk import Desk
 from .generation import Generation
 from .job import Job
-from .orders import Admit, Dispatch
+from .orders import Dispatch
 from .outcomes import Outcomes
 from .plugin import Plugin
 from .states import Gate, Restart
@@ -28,101 +29,23 @@ def is_plugin_error(fault: Fault) -> bool:
     return fault.code in (Code.JOB_FAILED, Code.RESULT_INVALID) or fault.code >= PLUGIN_CODES
 
 
-def unavailable(plugin: Plugin) -> Fault:
-    """What callers of a failed plugin are told."""
-    reason = plugin.failure or "crash loop"
-    return Fault.new(
-        Code.UNAVAILABLE, f"{plugin.name} has failed: {reason}", plugin=plugin.name, reason="failed"
-    )
-
-
 class Routing:
-    """Accepts jobs, lends them to workers, takes them back."""
+    """Lends jobs to workers and takes them back."""
 
-    def __init__(self, desk: Desk, outcomes: Outcomes, cancelling: Cancelling) -> None:
+    def __init__(self, desk: Desk, outcomes: Outcomes, accepting: Accepting) -> None:
         self._desk = desk
         self._outcomes = outcomes
-        self._cancelling = cancelling
-        outcomes.on_room = self.dispatch
+        self._accepting = accepting
+        accepting.on_accepted = outcomes.on_room = self.dispatch
         # Set by the core: a worker has given a job back.
         self.on_end: Callable[[Plugin, Worker, Job, Fault | None], None] = lambda *_: None
-
-    # -- accepting
-
-    def submit(self, plugin: Plugin, job: Job, *, block_s: float | None = None) -> bool:
-        """Accept a job, or let it wait for room in the queue; True if it was accepted now.
-
-        Raises Fault STOPPING, UNAVAILABLE, BUSY or CONFLICT: then it never was a job.
-        """
-        jobs = self._outcomes.jobs
-        if job.id in jobs:
-            raise Fault.new(Code.CONFLICT, f"job {job.id} is under way", job=job.id)
-        self._check_open(plugin)
-        if job.timeout_s is None:
-            job.timeout_s = plugin.spec.timeout_s
-        job.queued_at = self._desk.now
-        has_room = len(plugin.queue) < plugin.spec.queue and not plugin.lobby
-        if not has_room and not _may_wait(plugin, block_s):
-            raise _busy(plugin)
-        jobs[job.id] = plugin.jobs[job.id] = job
-        self._cancelling.arm(plugin, job)
-        if has_room:
-            self._accept(plugin, job)
-            self.dispatch(plugin)
-        else:
-            plugin.lobby.append(job)
-            if block_s is not None:
-                self._desk.arm(block_s, self._turn_away, plugin, job)
-        return has_room
-
-    def _check_open(self, plugin: Plugin) -> None:
-        state = plugin.state
-        if self._desk.is_stopping:
-            raise Fault.new(Code.STOPPING, "the supervisor is stopping", plugin=plugin.name)
-        if state == "closed":
-            raise Fault.new(Code.STOPPING, f"{plugin.name} is being removed", plugin=plugin.name)
-        if state == "failed":
-            raise unavailable(plugin)
-        if plugin.gate is Gate.SHUT and plugin.rejects:
-            raise Fault.new(
-                Code.UNAVAILABLE, f"{plugin.name} is paused", plugin=plugin.name, reason="paused"
-            )
-        if plugin.gate is Gate.HELD and plugin.holds_since is not None:
-            held_s = self._desk.now - plugin.holds_since
-            if held_s > plugin.spec.hold_timeout_s:
-                raise Fault.new(
-                    Code.BUSY,
-                    f"{plugin.name} is held by a changeover for {held_s:.1f} s",
-                    plugin=plugin.name,
-                    reason="holding",
-                )
-
-    def _turn_away(self, plugin: Plugin, job: Job) -> None:
-        """Its `block_ms` is over and there was no room: it was never accepted."""
-        if job in plugin.lobby:
-            self._outcomes.failed(plugin, job, _busy(plugin))
-
-    def _accept(self, plugin: Plugin, job: Job) -> None:
-        plugin.last_seq += 1
-        job.seq = plugin.last_seq
-        plugin.counts.accepted += 1
-        plugin.queue.put(job)
-
-    def _admit(self, plugin: Plugin) -> bool:
-        """Let the lobby into the queue as far as there is room; was there any?"""
-        room = plugin.spec.queue - len(plugin.queue)
-        for _ in range(min(room, len(plugin.lobby))):
-            job = plugin.lobby.popleft()
-            self._accept(plugin, job)
-            self._desk.give(Admit(job))
-        return room > 0
 
     # -- lending
 
     def dispatch(self, plugin: Plugin) -> None:
         """Lend the oldest jobs to whoever has room, the least busy first."""
         self._lend_all(plugin)
-        while plugin.lobby and self._admit(plugin):
+        while plugin.lobby and self._accepting.admit(plugin):
             self._lend_all(plugin)
 
     def _lend_all(self, plugin: Plugin) -> None:
@@ -243,19 +166,6 @@ class Routing:
 
 def _load(worker: Worker) -> int:
     return len(worker.jobs)
-
-
-def _may_wait(plugin: Plugin, block_s: float | None) -> bool:
-    return plugin.spec.full == "block" if block_s is None else block_s > 0
-
-
-def _busy(plugin: Plugin) -> Fault:
-    return Fault.new(
-        Code.BUSY,
-        f"the queue of {plugin.name} is full ({plugin.spec.queue} waiting)",
-        plugin=plugin.name,
-        retry_after_ms=100,
-    )
 
 
 def _poisoned(plugin: Plugin, death: Fault, deaths: int) -> Fault:

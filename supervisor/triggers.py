@@ -1,13 +1,21 @@
 """The trigger table: when a changeover that somebody asks for is one, and what becomes of it else.
 
-Source: the architecture page. Nothing here decides how a changeover goes, only whether.
+Source: the architecture page. This says whether there is one; how it goes is in `changes.py`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from .launching import launches_alike
+from .states import Restart
+
+if TYPE_CHECKING:
+    from .changeover import Changeover
+    from .plugin import Plugin
+    from .release import Release
 
 Reason = Literal[
     "start", "add", "file", "signal", "schedule", "reload", "rollback", "config", "watch"
@@ -40,3 +48,47 @@ TRIGGERS: Mapping[Reason, Trigger] = {
     "rollback": Trigger(same="begin", marked="try", disabled="refuse"),
     "watch": Trigger(same="begin", marked="try", disabled="begin"),
 }
+
+
+class Verdict(NamedTuple):
+    """What becomes of a changeover whose content is known."""
+
+    what: Literal["begin", "unchanged", "refuse", "fall back"]
+    cause: str = ""
+    release: Release | None = None
+
+
+def judge(plugin: Plugin, change: Changeover) -> Verdict:
+    """Does this content start a changeover?"""
+    row, release = TRIGGERS[change.reason], change.release
+    assert release is not None
+    mark = plugin.mark(release.digest)
+    if mark and change.target is None and row.marked != "try":
+        if plugin.live is None:
+            approved = fallback_release(plugin, avoid=set())
+            return Verdict("fall back" if approved else "refuse", mark, approved)
+        if row.marked != "refresh":
+            return Verdict("unchanged", mark)
+        release = plugin.live.release
+    pin = change.spec.pin
+    if pin and release.digest != pin:
+        return Verdict("refuse", f"pin allows only sha256:{pin[:12]}…")
+    if row.same == "unchanged" and not change.force and _serves_already(plugin, change, release):
+        return Verdict("unchanged")
+    return Verdict("begin", release=release)
+
+
+def _serves_already(plugin: Plugin, change: Changeover, release: Release) -> bool:
+    live = plugin.live
+    if live is None or live.restart is Restart.FAILED:
+        return False
+    return live.release.digest == release.digest and launches_alike(live.spec, change.spec)
+
+
+def fallback_release(plugin: Plugin, avoid: set[str]) -> Release | None:
+    """The last release that finished its watch and is neither bad nor held."""
+    unfit = plugin.bad.keys() | plugin.held | avoid
+    for digest in reversed(plugin.approved):
+        if digest not in unfit and digest in plugin.releases:
+            return plugin.releases[digest]
+    return None
