@@ -46,7 +46,7 @@ class Closing:
             self._changes.abandon(plugin, at_once=True)
             for generation in list(plugin.generations.values()):
                 for worker in [*generation.workers.values(), *generation.leaving]:
-                    self._fleet.kill_at_once(worker, "stop")
+                    self._fleet.ladder.kill_at_once(worker, "stop")
 
     def look(self) -> None:
         """See to every plugin that is closing."""
@@ -82,7 +82,7 @@ class Closing:
             self._rollbacks.end_watch(watch.change)
         for generation in list(plugin.generations.values()):
             for worker in list(generation.workers.values()):
-                self._fleet.stop(worker, "stop")
+                self._fleet.ladder.stop(worker, "stop")
 
     def _forget(self, plugin: Plugin) -> None:
         plugin.live = None

@@ -27,16 +27,17 @@ from .launching import launched_as
 from .orders import Flushed, Order
 from .outcomes import Outcomes
 from .plugin import Plugin
-from .registry import HotReloadManager, OnChange
+from .registry import HotReloadManager
 from .release import Release
+from .releases import known_release, rollback_target
 from .restarts import Restarts
 from .rollbacks import Rollbacks
-from .routing import Routing, is_plugin_error
+from .routing import Routing
 from .spec import PluginSpec, SupervisorSpec
 from .states import WorkerState
 from .steps import Steps
 from .talking import FLUSH, Talking
-from .triggers import Reason, fallback_release
+from .triggers import Reason, is_news
 from .worker import Worker
 
 
@@ -197,24 +198,10 @@ class Core:
 
     def _job_ended(self, plugin: Plugin, worker: Worker, job: Job, fault: Fault | None) -> None:
         if job.cancel_reason is None:  # else whatever it raised may come from the cancel
-            self._judge_release(plugin, worker, fault)
+            self._rollbacks.saw_answer(plugin, worker.generation, fault)
         self._fleet.kill_if_overdue(worker)
         self._restarts.retire_if_failed(worker)
         self._changes.pump(plugin)
-
-    def _judge_release(self, plugin: Plugin, worker: Worker, fault: Fault | None) -> None:
-        generation, watch = worker.generation, plugin.watch
-        is_watched = watch is not None and watch.generation is generation
-        if fault is None:
-            generation.done += 1
-            if watch is not None and is_watched:
-                watch.saw_success()
-        elif is_plugin_error(fault):
-            generation.failed += 1
-            cause = watch.saw_error() if watch is not None and is_watched else ""
-            condemned = self._rollbacks.condemn(plugin, cause) if cause else None
-            if condemned is not None:
-                self._rollbacks.roll_back(plugin, condemned)
 
     def flush(self, now: float, name: str) -> int:
         """Ask the workers that serve for what their filters still hold.
@@ -253,25 +240,13 @@ class Core:
         """Go back to the release that the last cut replaced, or to number `to`."""
         self.desk.now = now
         plugin = self._open_plugin(name)
-        target = self.rollback_target(plugin, to)
+        target = rollback_target(plugin, to)
         change = Changeover(name, plugin.spec, "rollback", who=who, target=target)
         return self._changes.request(plugin, change)
 
     def rollback_target(self, plugin: Plugin, to: int | None) -> Release:
         """Where a rollback would go; raises Fault NOT_FOUND."""
-        if to is not None:
-            for release in plugin.releases.values():
-                if release.number == to:
-                    return release
-            raise Fault.new(Code.NOT_FOUND, f"{plugin.name} has no release @{to}")
-        digest = plugin.previous
-        live = plugin.live.release.digest if plugin.live else ""
-        if digest in plugin.releases and digest != live and digest not in plugin.bad:
-            return plugin.releases[digest]
-        fallback = fallback_release(plugin, avoid={live})
-        if fallback is None:
-            raise Fault.new(Code.NOT_FOUND, f"{plugin.name} has no earlier release")
-        return fallback
+        return rollback_target(plugin, to)
 
     def candidate(self, now: float, name: str, hash_: int, digest: str) -> Changeover | None:
         """The source has settled on this content (policy on-change only)."""
@@ -280,17 +255,7 @@ class Core:
         if plugin is None or plugin.is_closing or self.desk.is_stopping:
             return None
         plugin.saw_content(digest)
-        if not isinstance(plugin.spec.reload, OnChange):
-            return None
-        if digest in plugin.bad or digest in plugin.held:
-            return None
-        newest = plugin.pending or plugin.change
-        if newest is not None and newest.target is None and not newest.has_cut:
-            is_known = newest.release is not None and newest.release.digest == digest
-        else:
-            seen = {name: (hash_, digest)}
-            is_known = name in self.registry.watchers and not self.registry.check_for_changes(seen)
-        if is_known:
+        if not is_news(plugin, self.registry, hash_, digest):
             return None
         return self._changes.request(plugin, Changeover(name, plugin.spec, "file", who="watch"))
 
@@ -315,16 +280,7 @@ class Core:
             return
         if change.target is None:
             plugin.saw_content(digest)
-        release = plugin.releases.get(digest)
-        if release is None:
-            number = max((r.number for r in plugin.releases.values()), default=0) + 1
-            release = Release(number=number, digest=digest, hash=hash_, path=path, shown=shown)
-        elif release.path != path:
-            release = Release(
-                number=release.number, digest=digest, hash=hash_, path=path, shown=shown,
-                version=release.version,
-            )  # fmt: skip
-        plugin.releases[digest] = release
+        release = known_release(plugin, digest, hash_, path, shown)
         self._changes.staged(plugin, change, release)
 
     def stage_failed(self, now: float, change: Changeover, cause: str, *, luck: bool) -> None:
@@ -371,7 +327,7 @@ class Core:
             self._fleet.fail_boot(worker, worker.asked or "boot", fault, at_once=True)
         else:
             self.desk.narrate("error", worker.generation.spec.name, cause)
-            self._fleet.kill_at_once(worker, "protocol")
+            self._fleet.ladder.kill_at_once(worker, "protocol")
 
     def exited(self, now: float, worker: Worker, death: Fault) -> None:
         """A process was reaped; everything that was in its pipe has been told before.

@@ -47,7 +47,7 @@ class Cut:
 
     def _stop_routing(self, old: Generation) -> None:
         starting = [w for w in old.workers.values() if w.state is not WorkerState.READY]
-        self._fleet.kill_all(starting, "retire")
+        self._fleet.ladder.kill_all(starting, "retire")
         for worker in old.workers.values():
             worker.turn("drain")
 
@@ -91,4 +91,4 @@ class Cut:
         parked, change.parked = change.parked, None
         if parked is not None:
             for worker in list(parked.workers.values()):
-                self._fleet.stop(worker, "retire")
+                self._fleet.ladder.stop(worker, "retire")

@@ -1,27 +1,25 @@
-"""Workers: spawn, make ready, stop, kill, replace. Decides; the shell does.
+"""Workers: spawn, make ready, replace, count. Decides; the shell does.
 
-A worker belongs to a generation and stands in one of its slots. One that is being stopped or
-killed leaves the slot at once, so that another can take its place while it dies.
+A worker belongs to a generation and stands in one of its slots. How it is told to go is in
+`ladder.py`.
 """
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 from ..protocol.errors import Code, Fault
 from .desk import Desk
 from .generation import Generation
+from .ladder import Ladder
 from .loaded import read_loaded
-from .orders import Changed, Close, Signal, Spawn, Tell
+from .orders import Changed, Signal, Spawn
 from .plugin import Plugin
 from .states import Restart, WorkerState
 from .talking import Talking
 from .worker import Worker
 
-UNLOAD_S = 5.0  # `unload`: the protocol page, section 4
-STACKS_S = 0.2  # from the stack dump to TERM: the isolation page
 # Causes that are our own doing: such a death counts nowhere.
 BLAMELESS = ("drain", "cancel", "stop", "stop-first", "retire", "refused")
 
@@ -32,11 +30,13 @@ class Fleet:
     def __init__(self, desk: Desk, talking: Talking) -> None:
         self._desk = desk
         self._talking = talking
+        self.ladder = ladder = Ladder(desk, talking)
         self.workers: dict[str, Worker] = {}  # every one that is not reaped, by id
         self._count = 0
         self._starting: set[str] = set()
-        self._waiting: deque[Worker] = deque()
         talking.on_overslept = self._overslept
+        ladder.on_going = self._going
+        ladder.on_gone = self._gone
         # Set by the core.
         self.on_ready: Callable[[Plugin, Worker], None] = lambda *_: None
         self.on_reply: Callable[[Plugin, Worker, object, str, Fault | None, Any], None] = (
@@ -81,7 +81,7 @@ class Fleet:
         if len(self._starting) < self._desk.spec.max_spawns:
             self._start(worker)
         else:
-            self._waiting.append(worker)
+            self.ladder.waiting.append(worker)
         return worker
 
     def _start(self, worker: Worker) -> None:
@@ -93,8 +93,9 @@ class Fleet:
     def _end_start(self, worker: Worker) -> None:
         """Let the next one start."""
         self._starting.discard(worker.id)
-        while self._waiting and len(self._starting) < self._desk.spec.max_spawns:
-            self._start(self._waiting.popleft())
+        waiting = self.ladder.waiting
+        while waiting and len(self._starting) < self._desk.spec.max_spawns:
+            self._start(waiting.pop(0))
 
     def spawned(self, worker: Worker, pid: int) -> None:
         """The process runs: the supervisor speaks first."""
@@ -115,7 +116,7 @@ class Fleet:
         """There is no process; `bad_luck` in its data says whose fault that is."""
         plugin = self.plugin_of(worker)
         was_wanted = not worker.cause
-        self._leave(worker)
+        self.ladder.gone(worker)
         if was_wanted:
             self.on_boot_failure(plugin, worker, "spawn", fault)
 
@@ -133,9 +134,9 @@ class Fleet:
     def fail_boot(self, worker: Worker, stage: str, fault: Fault, *, at_once: bool = False) -> None:
         """It will never be ready, or not in time."""
         if at_once:
-            self.kill_at_once(worker, "refused")
+            self.ladder.kill_at_once(worker, "refused")
         else:
-            self.kill(worker, "refused")
+            self.ladder.kill(worker, "refused")
         self.on_boot_failure(self.plugin_of(worker), worker, stage, fault)
 
     def replied(self, worker: Worker, method: str, fault: Fault | None, result: Any) -> None:
@@ -146,7 +147,7 @@ class Fleet:
         if worker.state is WorkerState.STARTING:
             self._booted(worker, method, fault, result)
         elif method == "unload":
-            self._unloaded(worker)
+            self.ladder.unloaded(worker)
         else:
             self.on_reply(self.plugin_of(worker), worker, asked.purpose, method, fault, result)
 
@@ -180,85 +181,10 @@ class Fleet:
         }
         self._talking.ask(worker, "load", [options])
 
-    # -- stopping
-
-    def stop(self, worker: Worker, cause: str) -> None:
-        """Unload, end of input, then the kill ladder; for a worker that holds no job."""
-        if worker.state is WorkerState.STARTING:
-            self.kill(worker, cause)
-        elif worker.state in (WorkerState.READY, WorkerState.DRAINING):
-            self._go(worker, "stop", cause)
-            self._talking.drop_unsent(worker)
-            self._talking.ask(worker, "unload", [{}])
-            worker.timer = self._desk.arm(UNLOAD_S, self._unloaded, worker)
-
-    def _unloaded(self, worker: Worker) -> None:
-        if worker.state is not WorkerState.STOPPING:
-            return
-        self._talking.stop_timer(worker)
-        self._desk.give(Tell(worker, "exit", []))
-        self._desk.give(Close(worker))
-        grace_s = worker.generation.spec.kill_grace_s
-        worker.timer = self._desk.arm(grace_s, self.kill, worker, worker.cause)
-
-    def kill(self, worker: Worker, cause: str) -> None:
-        """The kill ladder: stacks where that is safe, TERM, `kill_grace`, KILL."""
-        if worker.state in (WorkerState.KILLING, WorkerState.EXITED):
-            return
-        if worker in self._waiting:
-            self._waiting.remove(worker)
-            worker.cause = cause
-            self._leave(worker)
-            return
-        self._go(worker, "kill", cause)
-        if "stacks" in worker.capabilities and worker.jobs:
-            self._desk.give(Signal(worker, "stacks"))
-            worker.timer = self._desk.arm(STACKS_S, self._terminate, worker)
-        else:
-            self._terminate(worker)
-
-    def kill_all(self, workers: Iterable[Worker], cause: str) -> None:
-        """Those that wait to be started first, or each kill would start one of them."""
-        for worker in sorted(workers, key=lambda worker: worker not in self._waiting):
-            self.kill(worker, cause)
-
-    def _terminate(self, worker: Worker) -> None:
-        if worker.state is WorkerState.KILLING:
-            self._desk.give(Signal(worker, "term"))
-            grace_s = worker.generation.spec.kill_grace_s
-            worker.timer = self._desk.arm(grace_s, self._kill_now, worker)
-
-    def _kill_now(self, worker: Worker) -> None:
-        if worker.state is WorkerState.KILLING:
-            self._desk.give(Signal(worker, "kill"))
-
-    def kill_at_once(self, worker: Worker, cause: str) -> None:
-        """No ladder: it broke the protocol, or there is no time."""
-        if worker.state is WorkerState.EXITED or worker in self._waiting:
-            self.kill(worker, cause)
-            return
-        if worker.state is not WorkerState.KILLING:
-            self._go(worker, "kill", cause)
-        self._talking.stop_timer(worker)
-        self._desk.give(Signal(worker, "kill"))
-
-    def _go(self, worker: Worker, event: str, cause: str) -> None:
-        """It leaves its slot; whoever replaces it may have that."""
-        self._talking.stop_clock(worker)
-        self._talking.stop_timer(worker)
-        worker.turn(event)
-        worker.cause = worker.cause or cause
-        generation = worker.generation
-        if generation.workers.get(worker.slot) is worker:
-            del generation.workers[worker.slot]
-        generation.leaving.add(worker)
-        self._end_start(worker)
-        self._show(worker)
-
     def kill_if_overdue(self, worker: Worker) -> None:
         """Kill a worker that holds nothing but jobs that outlived their cancel or deadline."""
         if worker.overdue and worker.overdue.issuperset(worker.jobs):
-            self.kill(worker, "cancel")
+            self.ladder.kill(worker, "cancel")
             self.fill(worker.generation)
 
     def force_kill(self, generation: Generation) -> int:
@@ -266,7 +192,7 @@ class Fleet:
         stragglers = [w for w in generation.workers.values() if w.jobs]
         held = sum(not job.has_ended for w in stragglers for job in w.jobs.values())
         for worker in stragglers:
-            self.kill(worker, "drain")
+            self.ladder.kill(worker, "drain")
         return held
 
     # -- dying
@@ -276,19 +202,17 @@ class Fleet:
         was_booting = worker.state is WorkerState.STARTING
         stage = worker.asked or "boot"
         plugin = self.plugin_of(worker)
-        self._leave(worker)
+        self.ladder.gone(worker)
         if was_booting:
             self.on_boot_failure(plugin, worker, stage, death)
         else:
             self.on_death(plugin, worker, death)
 
-    def _leave(self, worker: Worker) -> None:
-        self._talking.stop_timer(worker)
-        worker.turn("exit")
-        generation = worker.generation
-        if generation.workers.get(worker.slot) is worker:
-            del generation.workers[worker.slot]
-        generation.leaving.discard(worker)
+    def _going(self, worker: Worker) -> None:
+        self._end_start(worker)
+        self._show(worker)
+
+    def _gone(self, worker: Worker) -> None:
         del self.workers[worker.id]
         self._end_start(worker)
         self._show(worker)

@@ -76,7 +76,7 @@ class Holding:
         change.cause = f"{cause}; forced"
         workers = list(change.old.workers.values())
         change.report.killed += sum(not j.has_ended for w in workers for j in w.jobs.values())
-        self._fleet.kill_all(workers, "drain")
+        self._fleet.ladder.kill_all(workers, "drain")
         self._limit(plugin, change)
         self.on_due(plugin)
 
@@ -192,7 +192,7 @@ class Holding:
         old = change.old
         assert old is not None
         for worker in list(old.workers.values()):
-            self._fleet.stop(worker, "stop-first")
+            self._fleet.ladder.stop(worker, "stop-first")
         return not old.is_alive
 
 

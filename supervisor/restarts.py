@@ -110,4 +110,4 @@ class Restarts:
     def retire_if_failed(self, worker: Worker) -> None:
         """A worker of a failed generation finishes what it has and leaves."""
         if worker.generation.restart is Restart.FAILED and not worker.jobs:
-            self._fleet.stop(worker, "retire")
+            self._fleet.ladder.stop(worker, "retire")

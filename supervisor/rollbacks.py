@@ -7,6 +7,7 @@ no more jobs are given to a release that is known to be bad.
 
 from __future__ import annotations
 
+from ..protocol.errors import Fault
 from .changeover import Changeover
 from .changes import Changes
 from .cut import Cut
@@ -18,10 +19,10 @@ from .launching import launches_alike
 from .orders import Ended, Phase, Record
 from .plugin import Plugin
 from .release import Release
-from .routing import Routing
+from .releases import fallback_release
+from .routing import Routing, is_plugin_error
 from .spec import PluginSpec
 from .states import Restart, Step
-from .triggers import fallback_release
 from .watch import Watch
 
 Target = tuple[Release, PluginSpec]
@@ -87,6 +88,21 @@ class Rollbacks:
         change.note_phase(self._desk.now, change.cause)
         change.turn(event)
         self._desk.give(Phase(change, change.step, change.phases[-1]))
+
+    def saw_answer(self, plugin: Plugin, generation: Generation, fault: Fault | None) -> None:
+        """A job ended on this generation, which its caller had wanted to the end."""
+        is_error = fault is not None and is_plugin_error(fault)
+        generation.done += fault is None
+        generation.failed += is_error
+        watch = plugin.watch
+        if watch is None or watch.generation is not generation:
+            return
+        if fault is None:
+            watch.saw_success()
+        cause = watch.saw_error() if is_error else ""
+        condemned = self.condemn(plugin, cause) if cause else None
+        if condemned is not None:
+            self.roll_back(plugin, condemned)
 
     # -- the way back
 

@@ -194,8 +194,8 @@ class Steps:
         workers = list(new.workers.values())
         for worker in workers:
             if worker.id in change.warm:
-                self._fleet.stop(worker, "refused")
-        self._fleet.kill_all([w for w in workers if w.id not in change.warm], "refused")
+                self._fleet.ladder.stop(worker, "refused")
+        self._fleet.ladder.kill_all([w for w in workers if w.id not in change.warm], "refused")
 
 
 def _new_workers(change: Changeover, *, is_warm_too: bool = False) -> list[Worker]:

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from .launching import launches_alike
+from .registry import HotReloadManager, OnChange
+from .releases import fallback_release
 from .states import Restart
 
 if TYPE_CHECKING:
@@ -85,10 +87,12 @@ def _serves_already(plugin: Plugin, change: Changeover, release: Release) -> boo
     return live.release.digest == release.digest and launches_alike(live.spec, change.spec)
 
 
-def fallback_release(plugin: Plugin, avoid: set[str]) -> Release | None:
-    """The last release that finished its watch and is neither bad nor held."""
-    unfit = plugin.bad.keys() | plugin.held | avoid
-    for digest in reversed(plugin.approved):
-        if digest not in unfit and digest in plugin.releases:
-            return plugin.releases[digest]
-    return None
+def is_news(plugin: Plugin, registry: HotReloadManager, hash_: int, digest: str) -> bool:
+    """The source has settled on this content: is that worth a changeover? (on-change only)"""
+    if not isinstance(plugin.spec.reload, OnChange) or plugin.mark(digest):
+        return False
+    newest = plugin.pending or plugin.change
+    if newest is not None and newest.target is None and not newest.has_cut:
+        return newest.release is None or newest.release.digest != digest
+    is_watched = plugin.name in registry.watchers
+    return not is_watched or bool(registry.check_for_changes({plugin.name: (hash_, digest)}))

@@ -15,6 +15,7 @@ from changeover.supervisor.fleet import Fleet
 from changeover.supervisor.graceful import DrainReport, GracefulReload
 from changeover.supervisor.holding import Holding
 from changeover.supervisor.job import Job
+from changeover.supervisor.ladder import Ladder
 from changeover.supervisor.orders import Ask
 from changeover.supervisor.outcomes import Outcomes
 from changeover.supervisor.plugin import Plugin
@@ -122,10 +123,10 @@ MUTANTS: dict[str, tuple[object, str, Callable[..., Any]]] = {
     "a back-off never ends": (Restarts, "_restart", lambda *_: None),
     "a watch never ends": (Rollbacks, "_watch_over", lambda *_: None),
     "the export has no limit": (Holding, "_limit", lambda *_: None),
-    "the kill ladder ends at TERM": (Fleet, "_kill_now", lambda *_: None),
+    "the kill ladder ends at TERM": (Ladder, "_kill_now", lambda *_: None),
     "an overdue job keeps its worker": (Fleet, "kill_if_overdue", lambda *_: None),
     "undo does nothing": (Steps, "undo", lambda *_: None),
-    "a stopped worker is not told": (Fleet, "_unloaded", lambda *_: None),
+    "a stopped worker is not told": (Ladder, "unloaded", lambda *_: None),
 }
 
 
