@@ -57,6 +57,8 @@ class Shell:
         self.core = Core(spec, wall_start=start, jitter=Random().random)  # noqa: S311 - back-off
         self.crew = Crew(self, supervisor_id, state_dir, listener)
         self.staged: dict[str, Staged] = {}  # by digest
+        self._staging = 0  # of which the core does not know the digest yet
+        self._retain_is_due = False
         self._store = store
         self._listener = listener
         self._tasks: set[asyncio.Task[None]] = set()
@@ -143,6 +145,7 @@ class Shell:
     async def _stage(self, change: Changeover) -> None:
         source = SourceSet.of(change.spec)
         target = change.target
+        self._staging += 1
         try:
             staged = await self.loop.run_in_executor(self.files, self._stage_now, source, target)
         except StageError as error:
@@ -153,7 +156,11 @@ class Shell:
                 self.now(), change, digest=staged.digest, hash_=staged.hash,
                 path=str(staged.path), shown=source.shown,
             )  # fmt: skip
+        finally:
+            self._staging -= 1
         self.act()
+        if self._retain_is_due:
+            self.retain()
 
     async def peek(self, source: SourceSet) -> str:
         """The digest of what the source holds now; nothing is staged. Raises StageError."""
@@ -192,7 +199,13 @@ class Shell:
         self.files.shutdown()
 
     def retain(self) -> None:
-        """Delete from the store what nobody may need again."""
+        """Delete from the store what nobody may need again.
+
+        Not while something is being staged: it would be deleted as soon as it is there.
+        """
+        self._retain_is_due = self._staging > 0
+        if self._retain_is_due:
+            return
         keep: set[str] = set()
         newest: list[str] = []
         for plugin in self.core.plugins.values():
@@ -201,6 +214,9 @@ class Shell:
             keep |= {plugin.previous, *plugin.approved[-1:]}
             by_age = sorted(plugin.releases.values(), key=lambda r: -r.number)
             newest += [r.digest for r in by_age[: self.core.desk.spec.keep_releases]]
+        self.staged = {
+            digest: self.staged[digest] for digest in self.staged.keys() & {*keep, *newest}
+        }
         self.loop.run_in_executor(self.files, self._retain_now, keep, newest)
 
     def _retain_now(self, keep: set[str], newest: list[str]) -> None:
