@@ -83,5 +83,8 @@ class Splitter:
 
 
 def _not_a_message(data: bytes) -> str:
-    text = data[:_QUOTED].decode("utf-8", "backslashreplace").split("\n", 1)[0]
-    return f"not a message: {text!r}"
+    text = data[:_QUOTED].split(b"\n", 1)[0]
+    try:
+        return f"not a message: {text.decode()!r}"
+    except UnicodeDecodeError:
+        return f"not a message: {text!r}"

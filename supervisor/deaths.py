@@ -17,6 +17,7 @@ from .routing import Routing
 from .talking import FLUSH
 from .worker import Worker
 
+LAST_LINES = 5
 MAX_LUCK = 5  # times that bad luck may take something from one changeover
 EMPTY = b"\x90"  # an array without values
 LOST_REASONS = {"drain": "killed_at_drain", "stop": "stopped", "protocol": "protocol"}
@@ -84,7 +85,7 @@ class Deaths:
             self._try_again(plugin, change, worker, fault)
             return
         where = "" if stage in ("", "load", "boot", "spawn") else f"{stage}: "
-        cause = f"{where}{fault.message}"
+        cause = f"{where}{fault.message}{_last_words(fault)}"
         self._changes.refuse(plugin, change, cause, bad=not luck, luck=luck)
 
     def _try_again(self, plugin: Plugin, change: Changeover, worker: Worker, fault: Fault) -> None:
@@ -111,3 +112,9 @@ def _is_newcomer(plugin: Plugin, generation: Generation) -> bool:
     """Is it warming, and has not been cut to?"""
     change = plugin.change
     return change is not None and generation is change.new and not change.has_cut
+
+
+def _last_words(death: Fault) -> str:
+    """What a worker that left by itself wrote last: it often says why."""
+    lines = str(death.data.get("stderr_tail") or "").strip().splitlines()
+    return "".join(f"\n    {line}" for line in lines[-LAST_LINES:])

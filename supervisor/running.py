@@ -67,7 +67,7 @@ async def _main(config: Config, state_dir: StateDir, *, stdio: bool, check: bool
         await service.stopped.wait()
     finally:
         await service.close()
-    return 0
+    return EXIT_FAILED if service.was_misused else 0
 
 
 async def _all_serve(service: Service, changes: list) -> bool:  # type: ignore[type-arg]

@@ -77,6 +77,7 @@ class Service:
         self.notifications = NOTIFICATIONS
         self.sessions: set[Session] = set()
         self.stopped = asyncio.Event()
+        self.was_misused = False  # the one client on stdio broke the protocol
         self._started_at = time.monotonic()
         self._id = secrets.token_hex(6)
         self._jobs = 0

@@ -257,6 +257,7 @@ class Session:
         )
         self.goaway(int(fatal.code), fatal.message)
         if self.is_stdio:
+            self.service.was_misused = True
             self.service.stdio_ended(self)
 
     def goaway(

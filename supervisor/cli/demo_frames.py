@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,12 +20,15 @@ WIDTH, HEIGHT = 640, 360
 class DemoFrames:
     """Iterating gives numbered frames until `seconds` have passed, or `stop` is set.
 
+    While `encore` says so it goes on, for as long again at the most.
+
     Of a file that is shorter than that, again from its beginning. Raises ValueError or OSError
     for a file without pictures.
     """
 
     def __init__(self, path: Path | None, *, rate: int, seconds: float) -> None:
         self.stop = threading.Event()
+        self.encore: Callable[[], bool] = lambda: False
         self.sent = 0
         self.total = round(rate * seconds)
         self._path = path
@@ -38,10 +41,13 @@ class DemoFrames:
             frame = self._numbered(picture)
             began = began or time.monotonic()
             due = began + self.sent / self._rate
-            if due >= began + self._seconds or self.stop.wait(max(0.0, due - time.monotonic())):
+            if self._is_over(due - began) or self.stop.wait(max(0.0, due - time.monotonic())):
                 return
             self.sent += 1
             yield frame
+
+    def _is_over(self, elapsed_s: float) -> bool:
+        return elapsed_s >= self._seconds and not (elapsed_s < 2 * self._seconds and self.encore())
 
     def _numbered(self, picture: av.VideoFrame) -> Frame:
         pixels: Any = picture.reformat(*_size(picture), format="rgb24").to_ndarray().copy()
