@@ -15,6 +15,7 @@ from .log_ring import LEVELS
 from .session import Session
 from .status import job_facts
 
+NAME_CHARACTERS = 40
 TOPICS = ("plugins", "workers", "jobs", "log", "stats")
 
 
@@ -22,9 +23,10 @@ def hello(session: Session, message: Message) -> bytes:
     """`[O]` → who we are and what the limits are. Optional; without it protocol 1."""
     given = calls.options(message, 0)
     protocol = negotiate(given.get("protocol"))
-    name = given.get("name")
-    if isinstance(name, str) and name:
-        session.peer = f"{name[:40]} {session.peer.rpartition(' ')[2]}"
+    name = calls.word(given, "name")
+    if name:  # it goes to logs and the history
+        shown = "".join(filter(str.isprintable, name))[:NAME_CHARACTERS]
+        session.peer = f"{shown} {session.peer.rpartition(' ')[2]}"
     spec = session.service.config.supervisor
     return pack({
         "protocol": protocol,

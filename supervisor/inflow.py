@@ -62,7 +62,8 @@ class Inflow:
         if self._reader_is_on or self.has_ended:
             return
         self._is_tired = False
-        self._handle(TURN_S)  # what was whole when reading stopped
+        if self._may_read():
+            self._handle(TURN_S)  # what was whole when reading stopped
         if not self._may_read():
             return
         try:
