@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -191,3 +192,13 @@ def test_wrong_params_are_refused_by_name(wire: Wire, params: list[Any], says: s
 def test_an_id_of_all_allowed_characters_is_allowed(wire: Wire) -> None:
     job = "aZ09._:-" * 8
     assert wire.call("submit", "echo", "run", [1], {"id": job})["job"] == job
+
+
+def test_a_clients_name_is_shown_as_far_as_it_can_be(wire: Wire, tmp_path: Path) -> None:
+    wire.call("hello", {"name": "a\nb\x1b[31m" + "c" * 100})
+    wire.refused("add", "nameless", {"source": str(tmp_path / "none.py")})
+    (entry,) = wire.call("history", {"plugin": "nameless"})
+    who = entry["who"]
+    assert who.startswith("ab[31mccc")
+    assert len(who) < 100
+    assert wire.refused("hello", {"name": 7})[0] == -32602
