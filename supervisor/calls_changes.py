@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..protocol.errors import Code, Fault
-from ..protocol.messages import Message, pack, unpack
+from ..protocol.messages import NIL, Message, pack
 from . import calls
 from .changeover import Changeover
 from .config import ConfigError, plugin_spec
@@ -190,9 +190,9 @@ def resume(session: Session, message: Message) -> bytes:
 
 
 def _for_each(session: Session, message: Message, act: Any) -> bytes:
-    name = unpack(message.params[0]) if message.params else None
+    is_all = not message.params or message.params[0] == NIL
     plugins = session.service.shell.core.plugins
-    chosen = list(plugins) if name is None else [calls.text(message, 0, "name")]
+    chosen = list(plugins) if is_all else [calls.text(message, 0, "name")]
     touched = [act(each) for each in chosen]
     return pack({
         "running": sum(plugin.running for plugin in touched),
