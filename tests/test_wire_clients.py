@@ -311,7 +311,7 @@ def test_a_breach_of_the_protocol_on_stdio_is_told_and_ends_it(tmp_path: Path) -
         wire.write(b"print('hello')\n")
         code, message = wire.goaway()
         assert (code, "print('hello')" in message) == (2000, True)
-        assert supervisor.wait() == 0
+        assert supervisor.wait() == 1
 
 
 def test_a_signal_ends_the_wait_for_a_reader(tmp_path: Path) -> None:
