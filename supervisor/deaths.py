@@ -69,6 +69,8 @@ class Deaths:
             condemned = None
             if fault.data.get("bad_luck"):
                 generation.unlucky += 1
+                text = f"{fault.message}\n  jobs wait for a worker; its start is tried again"
+                self._desk.narrate("warning", plugin.name, text)
             else:
                 condemned = self._restarts.saw_death(plugin, worker, fault, [])
             self._go_on(plugin, generation, condemned, unexplained=True)

@@ -28,8 +28,14 @@ class UsageMeter:
         self._known: dict[int, psutil.Process] = {}
 
     def read(self, pids: Iterable[int]) -> dict[int, Usage]:
-        """The usage of each worker that is still there. One scan of the processes for all."""
-        trees = _trees(pids)
+        """The usage of each worker that is still there. One scan of the processes for all.
+
+        Nothing where there is no descriptor left to look with: everything else can still be told.
+        """
+        try:
+            trees = _trees(pids)
+        except OSError:
+            return {}
         seen = {pid for tree in trees.values() for pid in tree}
         self._known = {pid: process for pid, process in self._known.items() if pid in seen}
         read = {worker: self._sum(tree) for worker, tree in trees.items()}
@@ -53,7 +59,7 @@ class UsageMeter:
                 process = self._known[pid] = psutil.Process(pid)
             with process.oneshot():
                 return Usage(rss_bytes=process.memory_info().rss, cpu_percent=process.cpu_percent())
-        except psutil.Error:
+        except (psutil.Error, OSError):
             return None
 
 

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -15,6 +15,7 @@ from typing import Any, Self
 
 from changeover.client import Changeover, connect
 from changeover.client.handle import PluginHandle
+from changeover.client.watch import Watch
 
 COMMAND = [sys.executable, "-P", "-m", "changeover.supervisor"]
 DEADLINE_S = 30.0
@@ -38,11 +39,16 @@ def worker_pid(co: Changeover, name: str) -> int:
     return pid
 
 
+def await_said(log: Watch, words: str) -> None:
+    """Until the supervisor has said so, since the watch over its log began."""
+    assert any(words in event.params[2] for event in log)
+
+
 class Service:
     """The supervisor of a folder: `folder/s.sock`, `folder/state`. Killed with the block."""
 
-    def __init__(self, folder: Path, plugins: str, **supervisor: Any) -> None:
-        keys = {"socket": str(folder / "s.sock"), "state_dir": str(folder / "state"), **supervisor}
+    def __init__(self, folder: Path, plugins: str, *, wrapper: Sequence[str] = ()) -> None:
+        keys = {"socket": folder / "s.sock", "state_dir": folder / "state", "settle": "50ms"}
         head = "".join(f'{key} = "{value}"\n' for key, value in keys.items())
         self.folder = folder
         self.config = folder / "changeover.toml"
@@ -50,8 +56,9 @@ class Service:
         self.lines: list[str] = []
         self._more = threading.Condition()
         self.process = subprocess.Popen(
-            [*COMMAND, "serve", "-c", str(self.config)], stderr=subprocess.PIPE, text=True
-        )
+            [*wrapper, *COMMAND, "serve", "-c", str(self.config)],
+            stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
         self.pid = self.process.pid
         self._reader = threading.Thread(target=self._read)
         self._reader.start()

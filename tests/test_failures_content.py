@@ -15,7 +15,7 @@ from changeover.client import Changeover, launch
 
 from .conftest import PluginFile
 from .pipes import Hold
-from .serving import added, worker_pid
+from .serving import added, await_said, worker_pid
 
 STARTS = ("exec", "spawn", "forkserver")
 DEADLINE_S = 30.0
@@ -80,14 +80,6 @@ def await_version(job: Load, version: str) -> None:
         assert time.monotonic() < deadline, "it is not there"
 
 
-def await_log(co: Changeover, words: str) -> None:
-    """Until something was said of the plugin."""
-    with co.watch("log", plugin="job") as watch:
-        said = (line["message"] for line in co.logs("job"))
-        heard = (event.params[2] for event in watch)
-        assert any(words in line for lines in (said, heard) for line in lines)
-
-
 def executions(trace: Path) -> list[str]:
     return trace.read_text().splitlines()
 
@@ -112,8 +104,9 @@ def test_a_slow_write_in_place_is_one_changeover_and_no_part_of_it_is_run(
 def test_an_empty_file_is_reported_once_and_costs_nothing(
     co: Changeover, job: Load, path: Path, trace: Path
 ) -> None:
-    path.write_text("")
-    await_log(co, "no plugin in the source")
+    with co.watch("log", plugin="job") as log:
+        path.write_text("")
+        await_said(log, "no plugin in the source")
     for _ in range(3):
         os.utime(path)
         assert job() == "1.0.0"
@@ -125,8 +118,9 @@ def test_an_empty_file_is_reported_once_and_costs_nothing(
 def test_a_source_that_goes_and_comes_back_is_one_changeover(
     co: Changeover, job: Load, path: Path, trace: Path
 ) -> None:
-    path.unlink()
-    await_log(co, "job.py")
+    with co.watch("log", plugin="job") as log:
+        path.unlink()
+        await_said(log, "job.py")
     assert job() == "1.0.0"
     beside = path.with_name("beside")
     beside.write_text(text("2.0.0", trace))
