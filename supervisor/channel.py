@@ -67,6 +67,11 @@ class Channel:
         """How much of what was sent the peer has not taken."""
         return self._out.unread_bytes
 
+    @property
+    def unfinished_bytes(self) -> int:
+        """What has come of a message that is not whole."""
+        return self._in.unfinished_bytes
+
     def _is_choked(self) -> bool:
         limit = self._patience.unread_bytes
         return limit is not None and self._out.unread_bytes > limit

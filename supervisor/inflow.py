@@ -73,6 +73,11 @@ class Inflow:
             if self._file_reader is None:
                 self._file_reader = self._loop.create_task(self._read_file())
 
+    @property
+    def unfinished_bytes(self) -> int:
+        """What has come of a message that is not whole."""
+        return self._splitter.pending
+
     def end(self) -> None:
         """Read nothing more."""
         self.has_ended = True

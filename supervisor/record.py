@@ -54,7 +54,7 @@ def _head(job: Job, state: str, fault: Fault | None) -> bytes:
             "digest": release.digest,
             "hash": f"{release.hash:016x}",
         },
-        "generation": job.generation,
+        "generation": job.generation or None,
         "worker": job.worker.id if job.worker else None,
         "state": state,
         "attempts": job.attempts,

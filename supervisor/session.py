@@ -247,9 +247,18 @@ class Session:
     def _ended(self) -> None:
         self.input_ended = True
         if self.is_stdio:
+            self._look_for_rest()
             self.service.stdio_ended(self)
         else:
             self.close()
+
+    def _look_for_rest(self) -> None:
+        """Whoever ends its input in the middle of a message must learn of it."""
+        rest = self.channel.unfinished_bytes
+        if rest:
+            text = f"{self.peer}: the input ended in the middle of a message, after {rest} bytes of it"
+            self.service.narrate("warning", "", text)
+            self.service.was_misused = True
 
     def _fatal(self, fatal: Fatal) -> None:
         self.service.narrate(
