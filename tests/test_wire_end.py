@@ -168,3 +168,15 @@ def test_a_socket_client_may_not_add_unless_it_is_allowed(tmp_path: Path) -> Non
         assert "allow_add" in message
         assert wire.refused("remove", "e")[0] == 1021
         assert wire.call("run", "e", "run", [1]) == 1
+
+
+def test_an_input_that_ends_in_mid_message_is_told(tmp_path: Path) -> None:
+    with stdio(tmp_path) as supervisor:
+        wire = supervisor.wire
+        asked = wire.ask("ping", 1)
+        wire.write(b"\x94\x00\x07")
+        wire.end_input()
+        assert wire.result(asked) == 1
+        assert wire.goaway()[0] == 2009
+        assert supervisor.wait() == 1
+        assert any("after 3 bytes" in line for line in supervisor.log)
