@@ -256,7 +256,7 @@ class Session:
         """Whoever ends its input in the middle of a message must learn of it."""
         rest = self.channel.unfinished_bytes
         if rest:
-            text = f"{self.peer}: the input ended in the middle of a message, after {rest} bytes of it"
+            text = f"{self.peer}: the input ended in mid message, after {rest} bytes of it"
             self.service.narrate("warning", "", text)
             self.service.was_misused = True
 
