@@ -114,6 +114,14 @@ class Changeover:
         )
 
     @property
+    def holds_s(self) -> float | None:
+        """How long it has held its callers, in the steps that are over; None: never."""
+        names = [name for name, _, _ in self.phases]
+        if Step.HOLD.value not in names:
+            return None
+        return sum(took_s for _, took_s, _ in self.phases[names.index(Step.HOLD.value) :])
+
+    @property
     def outcome(self) -> str:
         """done, unchanged, refused, rolled_back, superseded, or "" while it runs."""
         if self.is_unchanged:

@@ -207,11 +207,18 @@ class Changes:
         live = plugin.live
         what = str(change.release) if change.release else "the new content"
         still = f"still on {live.release}" if live else "nothing serves"
+        meanwhile = "traffic was not touched"
+        if live is None:
+            meanwhile = "jobs are refused until it starts"
+        elif change.report.killed:
+            meanwhile = f"{change.report.killed} jobs were killed"
+        elif change.holds_s is not None:
+            meanwhile = f"callers were held for {change.holds_s:.1f} s"
         self._desk.narrate(
             "error",
             plugin.name,
-            f"{what} refused, {still}\n  {change.stage}: {change.cause}\n"
-            f"  traffic was not touched; fix it and save, or: changeover reload {plugin.name}",
+            f"{what} refused, {still}\n  {_told(change)}\n"
+            f"  {meanwhile}; fix it and save, or: changeover reload {plugin.name}",
         )
 
     def _supersede(self, plugin: Plugin, change: Changeover, cause: str) -> None:
@@ -282,3 +289,9 @@ class Changes:
 def _serves(plugin: Plugin, release: Release) -> bool:
     """Then its content cannot be to blame."""
     return plugin.live is not None and plugin.live.release.digest == release.digest
+
+
+def _told(change: Changeover) -> str:
+    """The cause, with the step where it does not name the hook itself."""
+    names_itself = change.stage in ("warm", "check", "adopt")
+    return change.cause if names_itself else f"{change.stage}: {change.cause}"

@@ -55,12 +55,13 @@ class Restarts:
         waited_for = [job for job in jobs if not job.has_ended and job.cancel_reason is None]
         again = sum(job.idempotent or loaded.is_pure(job.method) for job in waited_for)
         of = f", job {waited_for[0].id}" if waited_for else ""
+        limit = plugin.spec.crash_loop_count
+        restart = f"; restart {count} of {limit}" if count <= limit else ""
         self._desk.narrate(
             "warning",
             plugin.name,
             f"worker {worker.pid} {death.message}{of}\n"
-            f"  {again} re-run, {len(waited_for) - again} lost; "
-            f"restart {count} of {plugin.spec.crash_loop_count}",
+            f"  {again} re-run, {len(waited_for) - again} lost{restart}",
         )
 
     def answer(self, plugin: Plugin, generation: Generation) -> None:

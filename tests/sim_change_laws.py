@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from changeover.supervisor import orders as o
 from changeover.supervisor.changeover import Changeover
-from changeover.supervisor.ladder import STACKS_S
 from changeover.supervisor.job import Job
+from changeover.supervisor.ladder import STACKS_S
 from changeover.supervisor.plugin import Plugin
 from changeover.supervisor.states import Restart, Step, WorkerState
 

@@ -380,3 +380,10 @@ def test_stop_first_rolls_back_by_stopping_first() -> None:
         bench.fail(bench.submit())
     assert bench.release() == 1
     assert len(bench.everyone) == 1
+
+
+def test_people_are_told_how_long_callers_were_held() -> None:
+    bench = serving(stateful(export_state=HANGS), drain_timeout_s=3.0)
+    write(bench, "B")
+    bench.after(4)
+    assert "callers were held for 3.0 s; fix it and save" in bench.told
