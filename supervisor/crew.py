@@ -21,6 +21,7 @@ from .logs import StderrPump
 from .process import Process
 from .source import staged_command
 from .spec import PluginSpec
+from .staged import StageError
 from .states import WorkerState
 from .worker import Worker
 from .worker_link import WorkerLink
@@ -118,9 +119,13 @@ class Crew:
             self._shell.act()
 
     async def _spawn(self, worker: Worker) -> None:
+        generation = worker.generation
         try:
+            plugin = self._core.plugins.get(generation.spec.name)
+            if plugin is not None and plugin.live is generation:  # it was staged long ago
+                await self._shell.prove(generation)
             started = await self._launcher.start(self._launch_spec(worker))
-        except SpawnError as error:
+        except (SpawnError, StageError) as error:
             self._core.spawn_failed(self._shell.now(), worker, error.message, luck=error.bad_luck)
             self._shell.act()
             return

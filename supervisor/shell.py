@@ -19,6 +19,7 @@ from .changeover import Changeover
 from .core import Core
 from .crew import Crew
 from .files import Files
+from .generation import Generation
 from .job import Job
 from .log_ring import Level
 from .release import Release
@@ -172,6 +173,31 @@ class Shell:
         if target is not None:
             return self._store.find(target.digest, source)
         return self._store.stage(source, breathe=self.files.breathe)
+
+    async def prove(self, generation: Generation) -> None:
+        """See that its bytes in the store are still what was approved; mend them if need be.
+
+        Raises StageError when they are not, and the source has others by now.
+        """
+        source, digest = SourceSet.of(generation.spec), generation.release.digest
+        if await self.loop.run_in_executor(self.files, self._mend_now, source, digest):
+            text = f"{generation.release} was harmed in the store; made again from its source"
+            self._listener.narrate("warning", generation.spec.name, text)
+
+    def _mend_now(self, source: SourceSet, digest: str) -> bool:
+        try:
+            self._store.find(digest, source)
+        except StageError as error:
+            if error.bad_luck or not self._is_made_again(source, digest):
+                raise
+            return True
+        return False
+
+    def _is_made_again(self, source: SourceSet, digest: str) -> bool:
+        try:
+            return self._store.stage(source, breathe=self.files.breathe).digest == digest
+        except StageError:  # the source is gone: the harm is the news
+            return False
 
     # -- facts about jobs
 

@@ -13,12 +13,21 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import pytest
+
 from changeover.client import Changeover, connect
 from changeover.client.handle import PluginHandle
 from changeover.client.watch import Watch
 
 COMMAND = [sys.executable, "-P", "-m", "changeover.supervisor"]
 DEADLINE_S = 30.0
+MAY_MOUNT = ["unshare", "--user", "--map-root-user", "--mount"]
+
+
+def need_mounts() -> None:
+    """Skip the test where file systems cannot be mounted."""
+    if subprocess.run([*MAY_MOUNT, "true"], check=False, capture_output=True).returncode:
+        pytest.skip("this machine does not allow mounts in a user namespace")
 
 
 @contextmanager
@@ -79,6 +88,12 @@ class Service:
             assert self._more.wait_for(
                 lambda: sum(words in line for line in self.lines) >= count, DEADLINE_S
             ), "".join(self.lines)
+
+    def refuses(self) -> str:
+        """It does not start: all that it said."""
+        assert self.process.wait(DEADLINE_S) == 2, "".join(self.lines)
+        self._reader.join()
+        return "".join(self.lines)
 
     def connect(self) -> Changeover:
         """As a client that does not look for another supervisor."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import resource
 import signal
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -16,7 +15,15 @@ from changeover.client import Changeover, launch
 
 from .conftest import PluginFile
 from .pipes import plugin_text
-from .serving import DEADLINE_S, Service, added, await_said, worker_pid
+from .serving import (
+    DEADLINE_S,
+    MAY_MOUNT,
+    Service,
+    added,
+    await_said,
+    need_mounts,
+    worker_pid,
+)
 
 STARTS = ("exec", "spawn", "forkserver")
 
@@ -73,13 +80,10 @@ def test_without_descriptors_a_worker_that_died_comes_back_later_and_its_job_wai
             os.kill(worker_pid(co, "job"), signal.SIGKILL)
             waits = job.submit(1)
             await_said(log, "died of SIGKILL")
-            await_said(log, "no descriptor left")
+            await_said(log, "open files")
             assert co.status()["plugins"]["job"]["state"] == "backoff"
             assert not waits.done()
         assert waits.result(DEADLINE_S)[1] == "1.0.0"
-
-
-MAY_MOUNT = ["unshare", "--user", "--map-root-user", "--mount"]
 
 
 class SmallDisk(Service):
@@ -108,8 +112,7 @@ class SmallDisk(Service):
 
 @pytest.fixture
 def small_disk(tmp_path: Path, plugin_file: PluginFile) -> Iterator[SmallDisk]:
-    if subprocess.run([*MAY_MOUNT, "true"], check=False, capture_output=True).returncode:
-        pytest.skip("this machine does not allow mounts in a user namespace")
+    need_mounts()
     path = plugin_file("job.py", plugin_text("1.0.0", pure=True))
     keys = f'[plugins.job]\nsource = "{path}"\nrestart = "10ms..50ms"\n'
     with SmallDisk(tmp_path, keys) as service:
