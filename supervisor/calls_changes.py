@@ -13,8 +13,9 @@ from ..protocol.messages import NIL, Message, pack
 from . import calls
 from .changeover import Changeover
 from .config import ConfigError, plugin_spec
+from .dialogue import Answer
 from .plugin import Plugin
-from .session import Answer, Session
+from .session import Session
 from .source import SourceSet
 from .spec import PluginSpec
 from .staged import StageError

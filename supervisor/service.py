@@ -20,6 +20,7 @@ from . import calls_changes, calls_jobs, calls_views, calls_wait
 from .changeover import Changeover
 from .chronicle import Chronicle
 from .config import Config
+from .dialogue import Handler
 from .job import Job
 from .listener import Listener, socket_path
 from .log_ring import Level
@@ -27,7 +28,7 @@ from .news import News
 from .orders import Changed, Phase
 from .plugin import Counts
 from .roster import Roster
-from .session import Handler, Session
+from .session import Session
 from .shell import Shell
 from .staged import Staged
 from .state_dir import StateDir

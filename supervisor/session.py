@@ -1,32 +1,19 @@
 """One client: its requests, its jobs in flight, what is kept for it, what it watches.
 
-Knows the wire and the shell; what each method does is in `calls_*.py`. A request is answered
-exactly once; a handler returns the packed result, raises a Fault, returns None when the answer
-comes later, or is a coroutine of one of these.
+Knows the wire and the shell; what each method does is in `calls_*.py`, how it is answered in
+`dialogue.py`.
 """
 
 from __future__ import annotations
 
-import asyncio
-import traceback
-from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
 from ..protocol import limits
-from ..protocol.errors import Code, Fatal, FatalCode, Fault
-from ..protocol.messages import (
-    NOTIFICATION,
-    REQUEST,
-    Message,
-    failure,
-    notification,
-    notification_raw,
-    open_message,
-    pack,
-    response_raw,
-)
+from ..protocol.errors import Code, Fatal, Fault
+from ..protocol.messages import notification, notification_raw, pack
 from .caller import Caller
 from .channel import Channel, Patience
+from .dialogue import Dialogue
 from .job import Job
 from .kept import Ended, Kept
 
@@ -36,8 +23,6 @@ if TYPE_CHECKING:
 LAGS_BYTES = 1024 * 1024
 ENVELOPE_BYTES = 64  # more than there is around a result
 GOAWAY_S = 2.0
-Answer = bytes | None | Coroutine[Any, Any, bytes | None]
-Handler = Callable[["Session", Message], Answer]
 
 
 class Session:
@@ -60,11 +45,13 @@ class Session:
         self.bytes_in_flight = 0
         self.wants_flushed: set[str] = set()  # plugins whose filters may give back values
         self._dropped: dict[int, int] = {}  # by watch: notifications, while it did not read
-        self._msgids: set[int] = set()
-        self._tasks: set[asyncio.Task[None]] = set()
         self._late_progress: dict[str, list[bytes]] = {}
+        self._dialogue = Dialogue(self)
+        self.respond = self._dialogue.respond
+        self.refuse = self._dialogue.refuse
+        self.answer_all = self._dialogue.answer_all
         self.channel = Channel(
-            service.loop, read_fd, write_fd, on_message=self._message, on_end=self._ended,
+            service.loop, read_fd, write_fd, on_message=self._dialogue.take, on_end=self._ended,
             on_fatal=self._fatal, patience=Patience(unread_s=None) if is_stdio else Patience(),
         )  # fmt: skip
 
@@ -72,101 +59,7 @@ class Session:
         """Begin to listen to it."""
         self.channel.start()
 
-    # -- requests
-
-    def _message(self, raw: bytes) -> None:
-        try:
-            message = open_message(raw)
-        except Fault as fault:
-            if fault.kind == REQUEST and fault.msgid is not None:
-                self._check_msgid(fault.msgid)
-                self.refuse(fault.msgid, fault)
-            return
-        if message.kind == REQUEST:
-            self._check_msgid(message.msgid)
-            self._request(message)
-        elif message.kind == NOTIFICATION:
-            self._notification(message)
-        # R11: a client is never asked, so its responses answer nothing: ignored (R10)
-
-    def _check_msgid(self, msgid: int) -> None:
-        if msgid in self._msgids:
-            raise Fatal(FatalCode.DUPLICATE_MSGID, f"msgid {msgid} is outstanding already")
-        self._msgids.add(msgid)
-
-    def _request(self, message: Message) -> None:
-        handler = self.service.requests.get(message.method)
-        if handler is None:
-            text = f"unknown method {message.method[:80]!r}"
-            self.refuse(message.msgid, Fault.new(Code.METHOD_NOT_FOUND, text))
-            return
-        try:
-            answer = handler(self, message)
-        except Fault as fault:
-            self.refuse(message.msgid, fault)
-        except Exception as bug:  # noqa: BLE001 - R3: a fault of ours is answered too
-            self.refuse(message.msgid, self._internal(bug))
-        else:
-            if isinstance(answer, bytes):
-                self.respond(message.msgid, answer)
-            elif answer is not None:
-                self._later(message.msgid, answer)
-
-    def _later(self, msgid: int, answer: Coroutine[Any, Any, bytes | None]) -> None:
-        task = self.service.loop.create_task(self._await(msgid, answer))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    async def _await(self, msgid: int, answer: Coroutine[Any, Any, bytes | None]) -> None:
-        try:
-            result = await answer
-        except Fault as fault:
-            self.refuse(msgid, fault)
-        except asyncio.CancelledError:
-            self.refuse(msgid, Fault.new(Code.STOPPING, "the supervisor is stopping"))
-        except Exception as bug:  # noqa: BLE001 - R3
-            self.refuse(msgid, self._internal(bug))
-        else:
-            if result is not None:
-                self.respond(msgid, result)
-
-    def _internal(self, bug: Exception) -> Fault:
-        self.service.narrate("error", "", "".join(traceback.format_exception(bug)).rstrip())
-        return Fault.new(Code.INTERNAL, f"a fault of the supervisor's: {type(bug).__name__}: {bug}")
-
-    async def answer_all(self, timeout_s: float) -> None:
-        """Let the requests under way come to their answers; then they are told that it is over."""
-        if self._tasks:
-            _, late = await asyncio.wait(set(self._tasks), timeout=timeout_s)
-            for task in late:
-                task.cancel()
-            if late:
-                await asyncio.wait(late, timeout=timeout_s)
-
-    def _notification(self, message: Message) -> None:
-        handler = self.service.notifications.get(message.method)
-        if handler is not None:
-            try:
-                handler(self, message)
-            except Fault as fault:
-                self.service.narrate("debug", "", f"{self.peer}: {message.method}: {fault.message}")
-
     # -- answers
-
-    def respond(self, msgid: int, result: bytes) -> None:
-        """The one response to a request; `result` is packed. Too large is an error instead."""
-        message = response_raw(msgid, result)
-        if len(message) > limits.MESSAGE_BYTES:
-            text = f"an answer of {len(result)} bytes, a message holds {limits.MESSAGE_BYTES}"
-            self.refuse(msgid, Fault.new(Code.TOO_LARGE, text))
-            return
-        self._msgids.discard(msgid)
-        self.channel.send(message)
-
-    def refuse(self, msgid: int, fault: Fault) -> None:
-        """The one response to a request that failed."""
-        self._msgids.discard(msgid)
-        self.channel.send(failure(msgid, fault))
 
     def notify(self, method: str, params: list[Any]) -> None:
         """Send a notification that this client asked for."""
@@ -288,7 +181,5 @@ class Session:
             return
         self.is_open = False
         self.channel.close()
-        self._msgids.clear()
-        for task in list(self._tasks):
-            task.cancel()
+        self._dialogue.close()
         self.service.session_closed(self)
