@@ -17,7 +17,7 @@ def entry(plugin: Plugin, change: Changeover, event: str = "changeover") -> dict
         "why": change.reason,
         "from": _release(change.old.release if change.old else None),
         "to": _release(change.release),
-        "outcome": change.outcome or "done",
+        "outcome": "" if event == "cut" else change.outcome or "done",
         "stage": change.stage,
         "cause": change.cause,
         "drained": change.report.drained,
