@@ -459,6 +459,7 @@ def test_mutated_messages_end_a_connection_or_are_answered(
     supervisor: Supervisor, bystander: Wire
 ) -> None:
     seed = random.randrange(2**32)
+    print("seed", seed)
     chance = random.Random(seed)
     messages = [
         packed([0, 1, "run", ["echo", "run", [1, "x"], {"id": "f", "key": "k", "stream": 2}]]),

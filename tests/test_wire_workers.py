@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -164,6 +165,17 @@ def test_an_error_is_not_decoded_beyond_its_limit(
     assert code == 1000
     assert "bytes" in message
     assert rss_mib(supervisor) - before < 100
+
+
+@how("fuzzes")
+def test_mutated_messages_of_a_worker_end_it_or_are_borne(wire: Wire, strange: str) -> None:
+    for _ in range(12):
+        seed = random.randrange(2**32)
+        print("seed", seed)
+        options = {"id": f"seed-{seed}", "timeout_ms": 200, "stream": 100, "progress": True}
+        error, result = wire.answer(wire.ask("run", strange, "run", [], options))
+        assert result == "survived" or error[0] in (1000, 1002, 1003)
+        assert wire.call("run", strange, "run", ["behave"]) == "behaved"
 
 
 BAD_BOOTS = [

@@ -1,6 +1,7 @@
 """A worker that breaks the protocol as its argument says, when it is given a job or before."""
 
 import os
+import random
 import sys
 from typing import Any, ClassVar
 
@@ -113,6 +114,24 @@ class Strange(RawWorker):
 
     def how_own_code(self, msgid: int, _job: str) -> None:
         self.send([1, msgid, [12345, "mine", {"retryable": True, "detail": [1]}], None])
+
+    def how_fuzzes(self, msgid: int, job: str) -> None:
+        """Mutated messages, from a seed that the job's id ends with, then the answer."""
+        chance = random.Random(int(job.rpartition("-")[2]))
+        messages = [
+            [1, msgid + 1, None, {"a": [1, b"x"]}],
+            [1, msgid + 1, [1000, "no", {"retryable": True}], None],
+            [2, "progress", [job, {"done": 1, "total": 2, "message": "x"}]],
+            [2, "item", [job, 0, {"a": 1}]],
+            [2, "log", ["info", "text", {"a": 1}]],
+            [2, "extend", ["load", 5]],
+            [0, 5, "status", [{}]],
+        ]
+        for _ in range(5):
+            data = bytearray(msgpack.packb(chance.choice(messages)))
+            data[chance.randrange(len(data))] = chance.randrange(256)
+            self.write(bytes(data))
+        self.answer(msgid, "survived")
 
     def how_big_answer(self, msgid: int, _job: str) -> None:
         """As large as a message may be: its record would be larger."""
