@@ -68,10 +68,10 @@ class Restarts:
         """Its jobs are back in the queue: start another worker, if this generation still serves."""
         if plugin.live is not generation or generation.restart is Restart.FAILED:
             return
+        change = plugin.change
+        if change is not None and change.undoes is not None and not change.has_cut:
+            return  # it is being left
         deaths = len(self._recent_deaths(plugin, generation.release.digest))
-        is_going_back = plugin.change is not None and plugin.change.undoes is not None
-        if is_going_back:
-            return
         if deaths > plugin.spec.crash_loop_count:
             self._fail(plugin, generation, deaths)
         elif deaths <= 1 and not generation.unlucky and generation.restart is Restart.RUNNING:

@@ -11,7 +11,7 @@ from changeover.supervisor.changeover import Changeover
 from changeover.supervisor.states import Gate
 from changeover.supervisor.worker import Worker
 
-from .core_harness import DIES, HANGS, NOT_PURE, Bench, Life, digest_of, raises, step_of
+from .core_harness import DIES, HANGS, NOT_PURE, Bench, Life, digest_of, raises, state_of, step_of
 
 
 def watched(**spec: Any) -> Bench:
@@ -351,6 +351,17 @@ def test_when_the_way_back_fails_an_interrupted_drain_goes_on() -> None:
     assert (bench.release(), change.has_ended) == (2, False)
     bench.answer(old)
     assert change.has_ended
+
+
+def test_a_crash_loop_of_the_release_that_it_went_back_to_is_limited() -> None:
+    bench = watched(workers=2)
+    straggler = bench.submit()
+    bench.life("A", load=raises("the model is gone"))
+    bench.die(next(w for w in bench.workers if not w.jobs))
+    assert (bench.release(), state_of(straggler)) == (1, "running")
+    bench.die(a_worker(bench))
+    bench.after(10)
+    assert bench.plugin.state == "failed"
 
 
 def test_bad_luck_on_the_way_back_is_tried_again() -> None:
