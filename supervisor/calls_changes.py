@@ -125,7 +125,7 @@ async def _dry_run(session: Session, plugin: Plugin, given: dict[str, Any]) -> d
     service = session.service
     spec = _with_source(plugin.spec, given.get("source")) or plugin.spec
     try:
-        digest = await service.shell.peek(SourceSet.of(spec))
+        digest = await service.shell.staging.peek(SourceSet.of(spec))
     except StageError as error:
         return {"name": plugin.name, "outcome": "refused", "stage": "stage",
                 "cause": error.message, "dry_run": True}  # fmt: skip

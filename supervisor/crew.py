@@ -123,7 +123,7 @@ class Crew:
         try:
             plugin = self._core.plugins.get(generation.spec.name)
             if plugin is not None and plugin.live is generation:  # it was staged long ago
-                await self._shell.prove(generation)
+                await self._shell.staging.prove(generation)
             started = await self._launcher.start(self._launch_spec(worker))
         except (SpawnError, StageError) as error:
             self._core.spawn_failed(self._shell.now(), worker, error.message, luck=error.bad_luck)

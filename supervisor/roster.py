@@ -183,7 +183,7 @@ class Roster:
         if plugin is not None and plugin.live is None and not plugin.is_closing:
             release = change.release
             self._watch_source(
-                plugin.spec, self._shell.staged.get(release.digest) if release else None
+                plugin.spec, self._shell.staging.known.get(release.digest) if release else None
             )
 
     def _watch_source(self, spec: PluginSpec, known: Staged | None) -> None:

@@ -192,7 +192,7 @@ class Service:
         if change.outcome == "refused":
             self.roster.refused(change)
         if change.step in (Step.WATCH, Step.DONE):
-            self.shell.retain()
+            self.shell.staging.retain()
 
     def record(self, entry: dict[str, Any]) -> None:
         """Append to the history."""

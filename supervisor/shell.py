@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any, Protocol
@@ -19,13 +18,11 @@ from .changeover import Changeover
 from .core import Core
 from .crew import Crew
 from .files import Files
-from .generation import Generation
 from .job import Job
 from .log_ring import Level
-from .release import Release
-from .source import SourceSet
 from .spec import SupervisorSpec
-from .staged import Staged, StageError
+from .staged import Staged
+from .staging import Staging
 from .store import Store
 from .worker import Worker
 
@@ -57,10 +54,7 @@ class Shell:
         start = datetime.now(UTC) - timedelta(seconds=now)
         self.core = Core(spec, wall_start=start, jitter=Random().random)  # noqa: S311 - back-off
         self.crew = Crew(self, supervisor_id, state_dir, listener)
-        self.staged: dict[str, Staged] = {}  # by digest
-        self._staging = 0  # of which the core does not know the digest yet
-        self._retain_is_due = False
-        self._store = store
+        self.staging = Staging(self, store, listener)
         self._listener = listener
         self._tasks: set[asyncio.Task[None]] = set()
         self._is_acting = False
@@ -68,7 +62,7 @@ class Shell:
         self._do: dict[type, Callable[[Any], None]] = {
             o.Dispatch: self.crew.dispatch,
             o.Settle: lambda order: self._settle(order.job),
-            o.Stage: self._begin_stage,
+            o.Stage: self.staging.begin,
             o.Spawn: self.crew.spawn,
             o.Ask: self.crew.ask,
             o.Tell: lambda order: self.crew.tell(order.worker, order.method, order.params),
@@ -136,68 +130,7 @@ class Shell:
         self._listener.record(order.entry)
         if order.entry["event"] == "cut":
             digest = order.entry["to"]["digest"]
-            self._listener.registered(order.entry["plugin"], self.staged.get(digest))
-
-    # -- STAGE
-
-    def _begin_stage(self, order: o.Stage) -> None:
-        self.later(self._stage(order.change))
-
-    async def _stage(self, change: Changeover) -> None:
-        source = SourceSet.of(change.spec)
-        target = change.target
-        self._staging += 1
-        try:
-            staged = await self.loop.run_in_executor(self.files, self._stage_now, source, target)
-        except StageError as error:
-            self.core.stage_failed(self.now(), change, error.message, luck=error.bad_luck)
-        else:
-            self.staged[staged.digest] = staged
-            self.core.staged(
-                self.now(), change, digest=staged.digest, hash_=staged.hash,
-                path=str(staged.path), shown=source.shown,
-            )  # fmt: skip
-        finally:
-            self._staging -= 1
-        self.act()
-        if self._retain_is_due:
-            self.retain()
-
-    async def peek(self, source: SourceSet) -> str:
-        """The digest of what the source holds now; nothing is staged. Raises StageError."""
-        breathe = self.files.breathe
-        look = partial(self._store.peek, source, breathe=breathe)
-        return (await self.loop.run_in_executor(self.files, look)).digest
-
-    def _stage_now(self, source: SourceSet, target: Release | None) -> Staged:
-        if target is not None:
-            return self._store.find(target.digest, source)
-        return self._store.stage(source, breathe=self.files.breathe)
-
-    async def prove(self, generation: Generation) -> None:
-        """See that its bytes in the store are still what was approved; mend them if need be.
-
-        Raises StageError when they are not, and the source has others by now.
-        """
-        source, digest = SourceSet.of(generation.spec), generation.release.digest
-        if await self.loop.run_in_executor(self.files, self._mend_now, source, digest):
-            text = f"{generation.release} was harmed in the store; made again from its source"
-            self._listener.narrate("warning", generation.spec.name, text)
-
-    def _mend_now(self, source: SourceSet, digest: str) -> bool:
-        try:
-            self._store.find(digest, source)
-        except StageError as error:
-            if error.bad_luck or not self._is_made_again(source, digest):
-                raise
-            return True
-        return False
-
-    def _is_made_again(self, source: SourceSet, digest: str) -> bool:
-        try:
-            return self._store.stage(source, breathe=self.files.breathe).digest == digest
-        except StageError:  # the source is gone: the harm is the news
-            return False
+            self._listener.registered(order.entry["plugin"], self.staging.known.get(digest))
 
     # -- facts about jobs
 
@@ -223,31 +156,3 @@ class Shell:
             self._tick.cancel()
         await self.crew.close()
         self.files.shutdown()
-
-    def retain(self) -> None:
-        """Delete from the store what nobody may need again.
-
-        Not while something is being staged: it would be deleted as soon as it is there.
-        """
-        self._retain_is_due = self._staging > 0
-        if self._retain_is_due:
-            return
-        keep: set[str] = set()
-        newest: list[str] = []
-        for plugin in self.core.plugins.values():
-            keep |= {g.release.digest for g in plugin.generations.values()}
-            keep |= {c.release.digest for c in (plugin.change, plugin.pending) if c and c.release}
-            keep |= {plugin.previous, *plugin.approved[-1:]}
-            by_age = sorted(plugin.releases.values(), key=lambda r: -r.number)
-            newest += [r.digest for r in by_age[: self.core.desk.spec.keep_releases]]
-        self.staged = {
-            digest: self.staged[digest] for digest in self.staged.keys() & {*keep, *newest}
-        }
-        self.loop.run_in_executor(self.files, self._retain_now, keep, newest)
-
-    def _retain_now(self, keep: set[str], newest: list[str]) -> None:
-        try:
-            self._store.retain(keep, newest, len(newest))
-        except StageError as error:
-            message = error.message
-            self.loop.call_soon_threadsafe(self._listener.narrate, "warning", "", message)

@@ -87,8 +87,8 @@ def executions(trace: Path) -> list[str]:
 def write_slowly(path: Path, content: str, job: Load) -> None:
     """In place, bit by bit, while jobs go on."""
     with path.open("w") as file:
-        for start in range(0, len(content), 200):
-            file.write(content[start : start + 200])
+        for start in range(0, len(content), 40):
+            file.write(content[start : start + 40])
             file.flush()
             job()
 
@@ -99,6 +99,20 @@ def test_a_slow_write_in_place_is_one_changeover_and_no_part_of_it_is_run(
     write_slowly(path, text("2.0.0", trace), job)
     await_version(job, "2.0.0")
     assert executions(trace) == ["begin 1.0.0", "end 1.0.0", "begin 2.0.0", "end 2.0.0"]
+
+
+def test_a_schedule_in_the_middle_of_a_write_runs_no_part_of_it(
+    co: Changeover, path: Path, trace: Path
+) -> None:
+    keys = {"reload": {"every": "100ms"}, "start": "forkserver"}
+    with added(co, "job", source=str(path), **keys):
+
+        def job() -> Any:
+            return co["job"]()[1]
+
+        write_slowly(path, text("2.0.0", trace, lines=2000), job)
+        await_version(job, "2.0.0")
+    assert executions(trace).count("begin 2.0.0") == executions(trace).count("end 2.0.0")
 
 
 def test_an_empty_file_is_reported_once_and_costs_nothing(
