@@ -14,12 +14,13 @@ import pkgutil
 import signal
 import sys
 
-from multiprocess import forkserver
+from multiprocess import forkserver, spawn
 
 from . import enter
 
 _PR_SET_PDEATHSIG = 1
 _fork = os.fork
+_be_what_comes = spawn._main
 
 
 def main() -> None:
@@ -35,6 +36,7 @@ def main() -> None:
     gc.collect()
     gc.freeze()  # a collection in a worker would otherwise copy the shared pages
     os.fork = _fork_or_errno
+    spawn._main = _be_what_comes_if_any
     forkserver.main(listener_fd, alive_fd, [])
 
 
@@ -67,6 +69,15 @@ def _fork_or_errno() -> int:
         return _fork()
     except OSError as err:
         return -(err.errno or 1)
+
+
+def _be_what_comes_if_any(fd: int, parent_sentinel: int) -> int:
+    """Leave without a word where the worker was given up before it was told what it is."""
+    try:
+        code: int = _be_what_comes(fd, parent_sentinel)
+    except EOFError:
+        return 0
+    return code
 
 
 if __name__ == "__main__":

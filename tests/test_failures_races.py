@@ -90,11 +90,12 @@ def test_there_and_back_during_a_drain_ends_where_the_file_is(
 
 
 @pytest.mark.usefixtures("census")
+@pytest.mark.parametrize("start", STARTS)
 def test_fifty_writes_in_a_second_end_with_the_last(
-    co: Changeover, plugin_file: PluginFile
+    co: Changeover, plugin_file: PluginFile, start: str
 ) -> None:
     path = plugin_file("job.py", plugin_text("0.0.0", pure=True))
-    with added(co, "job", source=str(path), workers=2) as job:
+    with added(co, "job", source=str(path), start=start, workers=2) as job:
         for number in range(1, 51):
             plugin_file("job.py", plugin_text(f"{number}.0.0", pure=True))
             job(number)
@@ -102,6 +103,7 @@ def test_fifty_writes_in_a_second_end_with_the_last(
         assert co.reload("job").outcome == "unchanged"
         counts = co.status()["plugins"]["job"]["counts"]
         assert counts["lost"] == counts["failed"] == 0
+    assert not [line for line in co.logs() if "Traceback" in line["message"]]
 
 
 CRASHES = """
