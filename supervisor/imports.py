@@ -8,6 +8,7 @@ imports nothing here: the worker is the one to report its syntax error.
 from __future__ import annotations
 
 import ast
+import gc
 import os
 import time
 import warnings
@@ -90,10 +91,23 @@ def _parse(text: bytes) -> tuple[_Import, ...]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # an invalid escape is the author's, not ours to print
-            tree = ast.parse(text)
+            tree = _tree(text)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return ()
     return tuple({found for node in ast.walk(tree) for found in _of_node(node)})
+
+
+def _tree(text: bytes) -> ast.AST:
+    """No finalizer may run meanwhile: should it parse too, as a traceback that is formatted does,
+    CPython 3.11 loses count of its depth and raises SystemError.
+    """
+    is_on = gc.isenabled()
+    gc.disable()
+    try:
+        return ast.parse(text)
+    finally:
+        if is_on:
+            gc.enable()
 
 
 def _of_node(node: ast.AST) -> list[_Import]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import gc
 import os
 from pathlib import Path
 
@@ -29,6 +31,34 @@ def names(path: Path, *include: str) -> list[str]:
 def test_a_file_alone_is_no_tree(tmp_path: Path) -> None:
     listing = source_of(write(tmp_path / "p.py", "import os, sys, numpy")).resolve()
     assert (listing.files, listing.tree) == ((("p.py", str(tmp_path / "p.py")),), False)
+
+
+class Litter:
+    """Garbage whose finalizer parses, as one that logs a traceback does; it makes more of it."""
+
+    def __init__(self) -> None:
+        self.cycle = self
+
+    def __del__(self) -> None:
+        ast.parse("1")
+        if gc.get_threshold()[0] == LITTERED:
+            Litter()
+
+
+LITTERED = 20
+
+
+def test_a_finalizer_that_parses_meanwhile_disturbs_nothing(tmp_path: Path) -> None:
+    write(tmp_path / "used.py")
+    path = write(tmp_path / "p.py", "import os\n" * 1000 + "import used")
+    before = gc.get_threshold()
+    gc.set_threshold(LITTERED)
+    try:
+        Litter()
+        assert [names(path) for _ in range(20)] == [["p.py", "used.py"]] * 20
+    finally:
+        gc.set_threshold(*before)
+    assert gc.isenabled()
 
 
 def test_modules_beside_it_that_it_imports_count_and_others_do_not(tmp_path: Path) -> None:
