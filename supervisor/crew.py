@@ -134,6 +134,11 @@ class Crew:
             self._core.spawn_failed(self._shell.now(), worker, cause, luck=True)
             self._shell.act()
             return
+        except Exception as bug:  # nobody may wait for ever for what a bug of ours has ended
+            cause = f"internal error: {bug!r}; the log has more"
+            self._core.spawn_failed(self._shell.now(), worker, cause, luck=True)
+            self._shell.act()
+            raise
         self._attend(worker, started)
         if worker.state is WorkerState.STARTING:
             self._core.spawned(self._shell.now(), worker, started.pid)

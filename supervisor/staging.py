@@ -53,6 +53,12 @@ class Staging:
             staged = await self._staged(change, source)
         except StageError as error:
             shell.core.stage_failed(shell.now(), change, error.message, luck=error.bad_luck)
+        except Exception as error:  # a bug of ours must not leave the change and its caller waiting
+            shell.core.stage_failed(
+                shell.now(), change, f"internal error: {error!r}; the log has more", luck=True
+            )
+            shell.act()
+            raise
         else:
             self.known[staged.digest] = staged
             shell.core.staged(

@@ -98,8 +98,8 @@ class Store:
         Returns the digests that went. Raises StageError when the store refuses a deletion.
         """
         kept = {*keep, *newest[:keep_releases]}
-        gone = [name for name in os.listdir(self.root) if _is_digest(name) and name not in kept]
         try:
+            gone = [name for name in os.listdir(self.root) if _is_digest(name) and name not in kept]
             for name in gone:
                 self._delete(self.root / name)
         except OSError as error:
