@@ -33,7 +33,6 @@ class DemoFrames:
         self.total = round(rate * seconds)
         self._path = path
         self._rate = rate
-        self._seconds = seconds
 
     def __iter__(self) -> Iterator[Frame]:
         began: float | None = None
@@ -41,13 +40,13 @@ class DemoFrames:
             frame = self._numbered(picture)
             began = began or time.monotonic()
             due = began + self.sent / self._rate
-            if self._is_over(due - began) or self.stop.wait(max(0.0, due - time.monotonic())):
+            if self._is_over() or self.stop.wait(max(0.0, due - time.monotonic())):
                 return
             self.sent += 1
             yield frame
 
-    def _is_over(self, elapsed_s: float) -> bool:
-        return elapsed_s >= self._seconds and not (elapsed_s < 2 * self._seconds and self.encore())
+    def _is_over(self) -> bool:
+        return self.sent >= self.total and not (self.sent < 2 * self.total and self.encore())
 
     def _numbered(self, picture: av.VideoFrame) -> Frame:
         pixels: Any = picture.reformat(*_size(picture), format="rgb24").to_ndarray().copy()
