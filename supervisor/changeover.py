@@ -68,6 +68,7 @@ class Changeover:
         self.lost = 0
         self.lost_before = 0  # the plugin's count at the cut or hold
         self.luck = 0  # times that bad luck took something from it
+        self.repeats = ""  # the bad luck after which it was asked for again by itself
         self.tried: set[str] = set()  # digests to which it was rolled back
         self.state: Any = None  # exported, packed: {format, version, data}
         self.timer: Timer | None = None

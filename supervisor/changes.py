@@ -108,12 +108,13 @@ class Changes:
         """There is nothing to run; `luck` means that trying again may help."""
         self.refuse(plugin, change, cause, luck=luck)
 
-    def _retry_later(self, plugin: Plugin, change: Changeover) -> None:
+    def _retry_later(self, plugin: Plugin, change: Changeover) -> float:
+        """Ask for the same again by and by; returns in how many seconds."""
         again = Changeover(plugin.name, change.spec, change.reason, who=change.who)
-        again.luck = change.luck + 1
-        plugin.retry = self._desk.arm(
-            back_off_s(plugin.spec, again.luck), self._try_again, plugin, again
-        )
+        again.luck, again.repeats = change.luck + 1, change.cause
+        delay_s = back_off_s(plugin.spec, again.luck)
+        plugin.retry = self._desk.arm(delay_s, self._try_again, plugin, again)
+        return delay_s
 
     def _try_again(self, plugin: Plugin, change: Changeover) -> None:
         plugin.retry = None
@@ -192,10 +193,12 @@ class Changes:
         self._end(plugin, change, "refuse")
         if plugin.live is None:
             plugin.failure = f"{change.stage}: {cause}"
-        self._say_refused(plugin, change)
-        self._record(plugin, change)
+        again_s = None
         if luck and TRIGGERS[change.reason].is_by_itself and plugin.pending is None:
-            self._retry_later(plugin, change)
+            again_s = self._retry_later(plugin, change)
+        if change.cause != change.repeats:  # the same bad luck once more is no news
+            self._say_refused(plugin, change, again_s)
+            self._record(plugin, change)
         if plugin.live is None and plugin.pending is None and plugin.change is None:
             self._outcomes.refuse_waiting(plugin, unavailable(plugin))
         self._desk.show_plugin(plugin)
@@ -203,7 +206,7 @@ class Changes:
             self.on_way_back_failed(plugin, change)
         self._promote(plugin)
 
-    def _say_refused(self, plugin: Plugin, change: Changeover) -> None:
+    def _say_refused(self, plugin: Plugin, change: Changeover, again_s: float | None) -> None:
         live = plugin.live
         what = str(change.release) if change.release else "the new content"
         still = f"still on {live.release}" if live else "nothing serves"
@@ -214,11 +217,13 @@ class Changes:
             meanwhile = f"{change.report.killed} jobs were killed"
         elif change.holds_s is not None:
             meanwhile = f"callers were held for {change.holds_s:.1f} s"
+        then = f"fix it and save, or: changeover reload {plugin.name}"
+        if again_s is not None:
+            then = f"it is tried again in {again_s:.1f} s, and then by and by"
         self._desk.narrate(
             "error",
             plugin.name,
-            f"{what} refused, {still}\n  {_told(change)}\n"
-            f"  {meanwhile}; fix it and save, or: changeover reload {plugin.name}",
+            f"{what} refused, {still}\n  {_told(change)}\n  {meanwhile}; {then}",
         )
 
     def _supersede(self, plugin: Plugin, change: Changeover, cause: str) -> None:

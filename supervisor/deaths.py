@@ -19,6 +19,8 @@ from .worker import Worker
 
 LAST_LINES = 5
 MAX_LUCK = 5  # times that bad luck may take something from one changeover
+# What a process does to itself: now and then bad luck, but not so many times in a row.
+OWN_SIGNALS = ("SIGSEGV", "SIGABRT", "SIGBUS", "SIGFPE", "SIGILL", "SIGSYS", "SIGTRAP")
 EMPTY = b"\x90"  # an array without values
 LOST_REASONS = {"drain": "killed_at_drain", "stop": "stopped", "protocol": "protocol"}
 
@@ -81,11 +83,12 @@ class Deaths:
         """Before the cut: bad content is refused; bad luck is tried again with back-off."""
         change = plugin.change
         assert change is not None
-        by_stranger = fault.data.get("signal") is not None and worker.cause == ""
-        luck = by_stranger or bool(fault.data.get("bad_luck"))
+        signal = fault.data.get("signal") if worker.cause == "" else None
+        luck = signal is not None or bool(fault.data.get("bad_luck"))
         if luck and change.luck < MAX_LUCK:
             self._try_again(plugin, change, worker, fault)
             return
+        luck = luck and signal not in OWN_SIGNALS
         where = "" if stage in ("", "load", "boot", "spawn") else f"{stage}: "
         cause = f"{where}{fault.message}{_last_words(fault)}"
         self._changes.refuse(plugin, change, cause, bad=not luck, luck=luck)

@@ -1,23 +1,21 @@
-"""A `changeover serve` of a test's own, on a socket: to be signalled, killed, started again."""
+"""Supervisors for tests of what goes wrong: shared by many tests, or to be killed by one."""
 
 from __future__ import annotations
 
-import os
-import signal
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import pytest
 
 from changeover.client import Changeover, connect
 from changeover.client.handle import PluginHandle
 from changeover.client.watch import Watch
+
+from .wire import Supervisor
 
 COMMAND = [sys.executable, "-P", "-m", "changeover.supervisor"]
 DEADLINE_S = 30.0
@@ -53,85 +51,27 @@ def await_said(log: Watch, words: str) -> None:
     assert any(words in event.params[2] for event in log)
 
 
-class Service:
-    """The supervisor of a folder: `folder/s.sock`, `folder/state`. Killed with the block."""
+class Service(Supervisor):
+    """The supervisor of a folder, with a config, for our own client and commands."""
 
     def __init__(self, folder: Path, plugins: str, *, wrapper: Sequence[str] = ()) -> None:
-        keys = {"socket": folder / "s.sock", "state_dir": folder / "state", "settle": "50ms"}
-        head = "".join(f'{key} = "{value}"\n' for key, value in keys.items())
-        self.folder = folder
-        self.config = folder / "changeover.toml"
-        self.config.write_text(f'[supervisor]\n{head}[log]\nformat = "text"\n{plugins}')
-        self.lines: list[str] = []
-        self._more = threading.Condition()
-        self.process = subprocess.Popen(
-            [*wrapper, *COMMAND, "serve", "-c", str(self.config)],
-            stderr=subprocess.PIPE, text=True,
-        )  # fmt: skip
-        self.pid = self.process.pid
-        self._reader = threading.Thread(target=self._read)
-        self._reader.start()
+        config = folder / "changeover.toml"
+        config.write_text(plugins)
+        super().__init__(folder, "-c", str(config), wrapper=wrapper)
 
-    def _read(self) -> None:
-        assert self.process.stderr is not None
-        with self.process.stderr as stream:
-            for line in stream:
-                with self._more:
-                    self.lines.append(line)
-                    self._more.notify_all()
-        with self._more:
-            self._more.notify_all()
-
-    def await_line(self, words: str, count: int = 1) -> None:
-        """Until the supervisor has said so, so many times."""
-        with self._more:
-            assert self._more.wait_for(
-                lambda: sum(words in line for line in self.lines) >= count, DEADLINE_S
-            ), "".join(self.lines)
-
-    def refuses(self) -> str:
-        """It does not start: all that it said."""
-        assert self.process.wait(DEADLINE_S) == 2, "".join(self.lines)
-        self._reader.join()
-        return "".join(self.lines)
-
-    def connect(self) -> Changeover:
-        """As a client that does not look for another supervisor."""
-        self.await_line("listening")
-        return connect(str(self.folder / "s.sock"), reconnect=0)
-
-    def run(self, *line: str) -> subprocess.CompletedProcess[str]:
-        """A verb, in a process of its own."""
-        return subprocess.run(
-            [*COMMAND, *line, "-s", str(self.folder / "s.sock")],
-            capture_output=True, text=True, timeout=DEADLINE_S, check=False,
-        )  # fmt: skip
+    def client(self) -> Changeover:
+        """One that does not look for another supervisor."""
+        return connect(self.path, reconnect=0)
 
     def begin(self, *line: str) -> subprocess.Popen[str]:
-        """A verb that takes its time."""
+        """A command that takes its time."""
         return subprocess.Popen(
-            [*COMMAND, *line, "-s", str(self.folder / "s.sock")],
+            [*COMMAND, *line, "-s", self.path],
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
 
-    def end(self, number: int = signal.SIGTERM) -> int:
-        """Signal it, and wait; its exit code."""
-        self.process.send_signal(number)
-        return self.process.wait(DEADLINE_S)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        if self.process.poll() is None:
-            os.kill(self.pid, signal.SIGKILL if error else signal.SIGTERM)
-        try:
-            self.process.wait(DEADLINE_S)
-        finally:
-            self.process.kill()
-            self._reader.join()
+    def run(self, *line: str) -> int:
+        """A command; its exit code."""
+        command = self.begin(*line)
+        command.communicate(timeout=DEADLINE_S)
+        return command.returncode

@@ -90,7 +90,7 @@ def test_a_supervisor_that_is_stopped_in_a_crash_loop_leaves(
     keys = "".join(f'{key} = "{value}"\n' for key, value in KEYS.items())
     with Service(tmp_path, f'[plugins.job]\nsource = "{source}"\n{keys}') as service:
         service.await_line("1.0.0 @1 live")
-        with service.connect() as co:
+        with service.client() as co:
             begin_to_crash(co, flag)
-        assert service.run("stop").returncode == 0
-        assert service.process.wait(DEADLINE_S) == 0
+        assert service.run("stop") == 0
+        assert service.wait() == 0

@@ -31,21 +31,13 @@ def rss_bytes(co: Changeover) -> int:
     return int(psutil.Process(co.status()["pid"]).memory_info().rss)
 
 
-@pytest.mark.parametrize(
-    ("how", "reason"),
-    [("dies in the middle", "crashed"), ("announces 2 GiB", "protocol"), ("prints", "protocol")],
-)
-def test_what_a_worker_left_unfinished_costs_its_own_job_alone(
-    co: Changeover, hold: Hold, how: str, reason: str
-) -> None:
+def test_a_death_in_mid_message_costs_its_own_job_alone(co: Changeover, hold: Hold) -> None:
     with added(co, "job", **BY_HAND, workers=2) as job:
         other = job.submit("hangs", hold.path)
         hold.wait_for(1)
-        before = rss_bytes(co)
-        lost = job.submit(how).exception(DEADLINE_S)
+        lost = job.submit("dies in the middle").exception(DEADLINE_S)
         assert isinstance(lost, WorkerLost)
-        assert (lost.reason, lost.executed) == (reason, "maybe")
-        assert rss_bytes(co) < before + 32 * MIB
+        assert (lost.reason, lost.executed) == ("crashed", "maybe")
         assert job("here") == "here"
         assert not other.done()
 
@@ -55,20 +47,20 @@ def test_a_worker_that_does_not_read_delays_nobody_else(co: Changeover, start: s
     with added(co, "job", source=str(PLUGINS / "echoes.py"), start=start) as job:
         stopped = psutil.Process(worker_pid(co, "job"))
         stopped.suspend()
-        big = job.submit(b"x" * (32 * MIB))
+        big = job.submit(b"x" * (16 * MIB))
         assert [co["neighbour"](n) for n in range(200)] == list(range(200))
         assert co.status()["plugins"]["job"]["running"] == 1
         assert not big.done()
         stopped.resume()
-        assert len(big.result(DEADLINE_S)) == 32 * MIB
+        assert len(big.result(DEADLINE_S)) == 16 * MIB
 
 
 @pytest.mark.parametrize("start", STARTS)
 def test_noise_harms_no_answer_and_is_bounded_with_a_count(co: Changeover, start: str) -> None:
     with added(co, "job", source=str(PLUGINS / "makes_noise.py"), start=start) as job:
         before = rss_bytes(co)
-        assert job(flood_bytes=64 * MIB, payload=b"ok") == b"ok"
-        assert rss_bytes(co) < before + 16 * MIB
+        assert job(flood_bytes=32 * MIB, payload=b"ok") == b"ok"
+        assert rss_bytes(co) < before + 8 * MIB
         lines = [line["message"] for line in co.logs("job")]
         assert {"a print", "a puts", "a write", "after the flood"} <= set(lines)
         assert any("bytes cut)" in line for line in lines)
@@ -79,5 +71,5 @@ def test_noise_harms_no_answer_and_is_bounded_with_a_count(co: Changeover, start
 def test_large_messages_both_ways_at_once_do_not_deadlock(co: Changeover, start: str) -> None:
     path = str(PLUGINS / "echoes.py")
     with added(co, "job", source=path, start=start, concurrency=4) as job:
-        frames = [bytes([n]) * (4 * MIB) for n in range(12)]
-        assert list(job.map(frames, buffersize=12)) == frames
+        frames = [bytes([n]) * (2 * MIB) for n in range(8)]
+        assert list(job.map(frames, buffersize=8)) == frames

@@ -102,7 +102,7 @@ def test_reload_that_waits_for_the_watch_exits_6_when_it_was_rolled_back(
 ) -> None:
     path = plugin_file("job.py", plugin_text("1.0.0", pure=True))
     plugins = f'[plugins.job]\nsource = "{path}"\nreload = "on-signal"\n'
-    with Service(tmp_path, plugins) as service, service.connect() as co:
+    with Service(tmp_path, plugins) as service, service.client() as co:
         service.await_line("live")
         plugin_file("job.py", CRASHES)
         reload = service.begin("reload", "job", "--wait", "watched")

@@ -95,7 +95,7 @@ class SmallDisk(Service):
         super().__init__(
             folder, plugins, wrapper=[*MAY_MOUNT, "sh", "-c", mount, str(folder / "state")]
         )
-        self.disk = Path(f"/proc/{self.pid}/root{folder / 'state'}")
+        self.disk = Path(f"/proc/{self.process.pid}/root{folder / 'state'}")
 
     @contextmanager
     def full(self) -> Iterator[None]:
@@ -123,10 +123,10 @@ def small_disk(tmp_path: Path, plugin_file: PluginFile) -> Iterator[SmallDisk]:
 def test_with_a_full_disk_the_old_release_serves_and_the_new_one_comes_later(
     small_disk: SmallDisk, plugin_file: PluginFile
 ) -> None:
-    with small_disk.connect() as co:
+    with small_disk.client() as co:
         with small_disk.full():
             plugin_file("job.py", plugin_text("2.0.0", pure=True))
-            small_disk.await_line("the disk is full: free some space", 2)
+            small_disk.await_line("the disk is full: free some space")
             assert co["job"](1)[1] == "1.0.0"
             os.kill(worker_pid(co, "job"), signal.SIGKILL)
             assert co["job"](2)[1] == "1.0.0"

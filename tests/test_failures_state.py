@@ -12,7 +12,7 @@ from changeover.client import Changeover, Unavailable, launch
 
 from .conftest import PluginFile
 from .pipes import plugin_text
-from .serving import MAY_MOUNT, Service, await_said, need_mounts, worker_pid
+from .serving import MAY_MOUNT, Service, added, await_said, need_mounts, worker_pid
 
 STARTS = ("exec", "spawn", "forkserver")
 
@@ -46,7 +46,7 @@ def harm(state_dir: Path, digest: str) -> None:
 
 def approve(service: Service) -> str:
     """Wait until both have finished their watch; the digest of the first."""
-    with service.connect() as co:
+    with service.client() as co:
         service.await_line("1.0.0 @1 live", 2)
         approved = 0
         while approved < 2:
@@ -54,26 +54,24 @@ def approve(service: Service) -> str:
         return digest_of(co, "a")
 
 
-@pytest.mark.parametrize("start", STARTS)
-def test_a_release_that_was_harmed_is_made_again_before_it_is_restarted(
-    folder: Path, start: str
-) -> None:
+def test_a_release_that_was_harmed_is_made_again_before_it_is_restarted(folder: Path) -> None:
     state_dir = folder / "state"
-    keys = {"source": str(folder / "a.py"), "start": start}
-    with (
-        launch({"a": keys}, watch="off", state_dir=str(state_dir)) as co,
-        co.watch("log", plugin="a") as log,
-    ):
-        harm(state_dir, digest_of(co, "a"))
-        os.kill(worker_pid(co, "a"), signal.SIGKILL)
-        assert co["a"](1)[1] == "1.0.0"
-        await_said(log, "harmed in the store; made again from its source")
+    with launch({}, watch="off", state_dir=str(state_dir)) as co:
+        for start in STARTS:
+            with (
+                added(co, "a", source=str(folder / "a.py"), start=start) as job,
+                co.watch("log", plugin="a") as log,
+            ):
+                harm(state_dir, digest_of(co, "a"))
+                os.kill(worker_pid(co, "a"), signal.SIGKILL)
+                assert job(1)[1] == "1.0.0"
+                await_said(log, "harmed in the store; made again from its source")
 
 
 def test_a_release_that_was_harmed_and_is_nowhere_else_is_not_run(
     folder: Path, plugin_file: PluginFile
 ) -> None:
-    with Service(folder, plugins(folder)) as service, service.connect() as co:
+    with Service(folder, plugins(folder)) as service, service.client() as co:
         service.await_line("1.0.0 @1 live", 2)
         harm(folder / "state", digest_of(co, "a"))
         plugin_file("a.py", plugin_text("2.0.0", pure=True))
@@ -82,16 +80,8 @@ def test_a_release_that_was_harmed_and_is_nowhere_else_is_not_run(
             co["a"](1)
         assert co["b"](1)[1] == "1.0.0"
         service.await_line("was changed there")
-        assert service.run("reload", "a").returncode == 0
+        assert service.run("reload", "a") == 0
         assert co["a"](1)[1] == "2.0.0"
-
-
-def test_after_harm_in_the_store_the_release_is_made_again_at_the_start(folder: Path) -> None:
-    with Service(folder, plugins(folder)) as service:
-        digest = approve(service)
-    harm(folder / "state", digest)
-    with Service(folder, plugins(folder)) as service, service.connect() as co:
-        assert co["a"](1)[1] == "1.0.0"
 
 
 def test_when_the_approved_release_was_harmed_the_others_serve(
@@ -101,7 +91,7 @@ def test_when_the_approved_release_was_harmed_the_others_serve(
         digest = approve(service)
     harm(folder / "state", digest)
     plugin_file("a.py", "import nosuchmodule\n")
-    with Service(folder, plugins(folder)) as service, service.connect() as co:
+    with Service(folder, plugins(folder)) as service, service.client() as co:
         service.await_line("nosuchmodule")
         with pytest.raises(Unavailable):
             co["a"](1)
@@ -113,10 +103,10 @@ def test_a_history_that_was_edited_is_said_and_kept_aside(folder: Path) -> None:
         approve(service)
     history = folder / "state" / "history.jsonl"
     history.write_text(history.read_text().replace("1.0.0", "9.9.9", 1))
-    with Service(folder, plugins(folder)) as service, service.connect() as co:
+    with Service(folder, plugins(folder)) as service, service.client() as co:
         service.await_line("history.jsonl")
         assert [co[name](1)[1] for name in "ab"] == ["1.0.0", "1.0.0"]
-        assert service.run("history", "--verify").returncode == 0
+        assert service.run("history", "--verify") == 0
     assert any("9.9.9" in each.read_text() for each in history.parent.glob("history*"))
 
 
@@ -125,8 +115,12 @@ def test_a_state_dir_that_cannot_be_written_is_refused_in_words(folder: Path) ->
     (folder / "state").mkdir()
     mount = 'mount --bind "$0" "$0" && mount -o remount,bind,ro "$0" && exec "$@"'
     wrapper = [*MAY_MOUNT, "sh", "-c", mount, str(folder / "state")]
-    with Service(folder, plugins(folder), wrapper=wrapper) as service:
-        said = service.refuses()
+    with (
+        pytest.raises(AssertionError) as refused,
+        Service(folder, plugins(folder), wrapper=wrapper),
+    ):
+        pass
+    said = str(refused.value)
     assert "cannot be written: Read-only file system" in said
     assert "name another one: state_dir" in said
     assert "Traceback" not in said

@@ -40,7 +40,7 @@ def test_a_worker_that_does_not_let_go_is_killed_at_the_drain_timeout(
 ) -> None:
     path = tmp_path / "job.py"
     shutil.copy(PLUGINS / "clings.py", path)
-    keys = {"drain_timeout": "50ms", "kill_grace": "100ms", "start": start}
+    keys = {"drain_timeout": "20ms", "kill_grace": "20ms", "start": start}
     with added(co, "job", source=str(path), config={"how": how}, **keys) as job:
         pid = worker_pid(co, "job")
         straggler = job.submit(hold.path)
@@ -59,21 +59,6 @@ def test_a_worker_that_does_not_let_go_is_killed_at_the_drain_timeout(
         assert not Path(f"/proc/{pid}").exists()
         counts = co.status()["plugins"]["job"]["counts"]
         assert (counts["accepted"], counts["done"], counts["lost"]) == (2, 1, 1)
-
-
-@pytest.mark.parametrize("start", STARTS)
-@pytest.mark.parametrize("how", ["ignores TERM", "is stuck in C"])
-def test_where_a_straggler_was_is_in_the_log(
-    co: Changeover, tmp_path: Path, plugin_file: PluginFile, hold: Hold, how: str, start: str
-) -> None:
-    path = tmp_path / "job.py"
-    shutil.copy(PLUGINS / "clings.py", path)
-    keys = {"drain_timeout": "0s", "kill_grace": "1ms", "start": start}
-    with added(co, "job", source=str(path), config={"how": how}, **keys) as job:
-        straggler = job.submit(hold.path)
-        hold.wait_for(1)
-        plugin_file("job.py", GOOD)
-        co.reload("job")
-        assert isinstance(straggler.exception(30), WorkerLost)
-        lines = [line["message"] for line in co.logs("job")]
-        assert any("job.py" in line and "in run" in line for line in lines), lines
+        if how in ("ignores TERM", "is stuck in C"):  # those that could be asked for their stack
+            lines = [line["message"] for line in co.logs("job")]
+            assert any("job.py" in line and "in run" in line for line in lines), lines

@@ -40,43 +40,39 @@ class Watched:
         assert not left, f"still there: {list(left.values())}"
 
 
-def config(path: Path, start: str = "exec") -> str:
-    return f"""
-    [plugins.job]
-    source = "{path}"
-    start = "{start}"
-    workers = 2
-    reload = "on-signal"
-    probation = "1ms"
-    """
+def config(path: Path) -> str:
+    """Three plugins of one source, one for each way to start."""
+    keys = f'source = "{path}"\nreload = "on-signal"\nprobation = "1ms"\n'
+    return "".join(f'[plugins.{start}]\nstart = "{start}"\n{keys}' for start in STARTS)
 
 
-@pytest.mark.parametrize("start", STARTS)
 def test_a_supervisor_that_is_killed_while_draining_leaves_no_worker_and_is_started_again(
-    tmp_path: Path, plugin_file: PluginFile, hold: Hold, start: str
+    tmp_path: Path, plugin_file: PluginFile, hold: Hold
 ) -> None:
     path = plugin_file("job.py", plugin_text("1.0.0", pure=False))
-    with Service(tmp_path, config(path, start)) as service, service.connect() as co:
-        service.await_line("live")
-        straggler = co["job"].submit(1, hold=hold.path)
-        hold.wait_for(1)
+    with Service(tmp_path, config(path)) as service, service.client() as co:
+        service.await_line("live", 3)
+        stragglers = [co[start].submit(1, hold=hold.path) for start in STARTS]
+        hold.wait_for(3)
         plugin_file("job.py", plugin_text("2.0.0", pure=False))
-        co.reload("job", wait="cut")
-        family = psutil.Process(service.pid).children(recursive=True)
-        assert len(family) >= 3
+        co.reload_changed(wait="cut")
+        family = psutil.Process(service.process.pid).children(recursive=True)
+        assert len(family) == 7  # two workers of each, and the fork server
         watched = Watched([member.pid for member in family])
 
-        service.end(signal.SIGKILL)
+        service.kill()
 
         watched.await_end(GONE_S)
-        with pytest.raises(Disconnected) as lost:
-            straggler.result(DEADLINE_S)
-        assert lost.value.executed == "maybe"
-    with Service(tmp_path, config(path, start)) as service, service.connect() as co:
-        assert co["job"](2)[1] == "2.0.0"
-        assert co.status()["plugins"]["job"]["generation"] > 2
-        assert service.run("history", "--verify").returncode == 0
-        assert not [line for line in service.lines if "warning" in line]
+        for straggler in stragglers:
+            lost = straggler.exception(DEADLINE_S)
+            assert isinstance(lost, Disconnected)
+            assert lost.executed == "maybe"
+    with Service(tmp_path, config(path)) as service, service.client() as co:
+        assert [co[start](2)[1] for start in STARTS] == ["2.0.0"] * 3
+        generations = [plugin["generation"] for plugin in co.status()["plugins"].values()]
+        assert min(generations) > 6  # no number is used twice
+        assert co.request("history", {"verify": True})["ok"]
+        assert not [line for line in service.log if "warning" in line]
 
 
 def test_the_folder_of_a_private_supervisor_that_was_killed_is_removed_by_the_next(
@@ -104,26 +100,26 @@ PROGRAM = """
 import sys
 from changeover.client import launch
 
-with launch({"job": {"source": sys.argv[1], "start": sys.argv[3], "workers": 2}}) as co:
-    co["job"].submit(1, hold=sys.argv[2]).result()
+path, hold, *starts = sys.argv[1:]
+with launch({start: {"source": path, "start": start} for start in starts}) as co:
+    jobs = [co[start].submit(1, hold=hold) for start in starts]
+    jobs[0].result()
 """
 
 
-@pytest.mark.parametrize("start", STARTS)
 def test_a_program_that_is_killed_leaves_no_supervisor_no_worker_and_no_folder(
-    tmp_path: Path, plugin_file: PluginFile, hold: Hold, start: str
+    tmp_path: Path, plugin_file: PluginFile, hold: Hold
 ) -> None:
     path = plugin_file("job.py", plugin_text("1.0.0", pure=False))
     temporary = tmp_path / "tmp"
     temporary.mkdir()
-    arguments = [str(path), hold.path, start]
     program = subprocess.Popen(
-        [sys.executable, "-P", "-c", PROGRAM, *arguments],
+        [sys.executable, "-P", "-c", PROGRAM, str(path), hold.path, *STARTS],
         env={**os.environ, "TMPDIR": str(temporary)},
     )
-    hold.wait_for(1)
+    hold.wait_for(3)
     family = psutil.Process(program.pid).children(recursive=True)
-    assert len(family) >= 3
+    assert len(family) == 5  # the supervisor, three workers, the fork server
     watched = Watched([member.pid for member in family])
 
     program.kill()

@@ -144,6 +144,28 @@ def test_a_file_change_comes_back_after_much_bad_luck() -> None:
     assert bench.release() == 2
 
 
+def test_the_same_bad_luck_is_told_once() -> None:
+    bench = serving()
+    bench.lives["B"] = Life(spawn=EMFILE)
+    write(bench, "B")
+    bench.after(600)
+    assert bench.told.count("refused") == 1
+    assert "it is tried again in" in bench.told
+    refused = [x.entry for x in bench.given(o.Record) if x.entry["outcome"] == "refused"]
+    assert len(refused) == 1
+
+
+def test_a_release_that_always_crashes_at_boot_is_bad_in_the_end() -> None:
+    bench = serving()
+    bench.life("B", load=HANGS)
+    change = write(bench, "B")
+    for _ in range(6):
+        bench.die(bench.asked[0][0], signal="SIGSEGV")
+        bench.after(5)
+    assert change.outcome == "refused"
+    assert digest_of("B") in bench.plugin.bad
+
+
 def test_a_full_store_is_tried_again() -> None:
     bench = serving()
     bench.stage_fails = ("no space left on device", True)

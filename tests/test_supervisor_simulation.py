@@ -32,7 +32,7 @@ from .sim_world import World
 from .simulate import main, run_seed
 
 FIXED = range(1, 61)
-FRESH_S = 6.0
+FRESH_S = 5.0
 # Seeds that once broke a law; what they found is in the history of the core.
 FOUND = (
     720207673755, 150054395740, 91032891216, 584042189011, 679203295113, 679203295276,

@@ -6,6 +6,7 @@ answer is checked as it comes: to something that was asked, and once (R3).
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import signal
@@ -14,7 +15,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any, NamedTuple, Self
 
@@ -227,36 +228,54 @@ class Wire:
 class Supervisor:
     """`serve` as a process: on a socket, or with `--stdio` and then `wire` is its one client."""
 
-    def __init__(self, folder: Path, *options: str, stdio: bool = False) -> None:
+    def __init__(
+        self, folder: Path, *options: str, stdio: bool = False, wrapper: Sequence[str] = ()
+    ) -> None:
         self.folder = folder
         self.path = str(folder / "s")
         self.log: list[str] = []
         place = ["--stdio"] if stdio else ["-s", self.path, "-o", f"state_dir={folder / 'state'}"]
         pipe = subprocess.PIPE if stdio else subprocess.DEVNULL
         self.process = subprocess.Popen(
-            [*SERVE, *place, *FAST, *options], stdin=pipe, stdout=pipe, stderr=subprocess.PIPE,
-            cwd=folder,
+            [*wrapper, *SERVE, *place, *FAST, *options], stdin=pipe, stdout=pipe,
+            stderr=subprocess.PIPE, cwd=folder,
         )  # fmt: skip
-        self._listens = threading.Event()
+        self._said = threading.Condition()
+        self._has_ended = False
         self._reader = threading.Thread(target=self._read_log)
         self._reader.start()
         if stdio:
             self.wire = Wire(_taken(self.process.stdout), _taken(self.process.stdin))
-        elif not self._listens.wait(PATIENCE_S) or not self._is_listening():
+            return
+        try:
+            self.await_line("listening on")
+        except AssertionError:
             self.kill()
-            raise AssertionError("\n".join(self.log))
+            raise
 
-    def _is_listening(self) -> bool:
-        return any("listening on" in line for line in self.log)
+    def await_line(self, words: str, count: int = 1) -> None:
+        """Until it has said so, so many times."""
+
+        def is_over() -> bool:
+            return self._has_ended or self._is_said(words, count)
+
+        with self._said:
+            self._said.wait_for(is_over, PATIENCE_S)
+            assert self._is_said(words, count), "\n".join(self.log)
+
+    def _is_said(self, words: str, count: int) -> bool:
+        return sum(words in line for line in self.log) >= count
 
     def _read_log(self) -> None:
         assert self.process.stderr is not None
         with self.process.stderr as stderr:
             for line in stderr:
-                self.log.append(line.decode(errors="replace").rstrip("\n"))
-                if self._is_listening():
-                    self._listens.set()
-        self._listens.set()
+                with self._said:
+                    self.log.append(line.decode(errors="replace").rstrip("\n"))
+                    self._said.notify_all()
+        with self._said:
+            self._has_ended = True
+            self._said.notify_all()
 
     def connect(self) -> Wire:
         """One more client."""
@@ -270,11 +289,26 @@ class Supervisor:
         """Its exit code; it must leave by itself."""
         try:
             code = self.process.wait(PATIENCE_S)
+        except subprocess.TimeoutExpired:
+            self.process.send_signal(signal.SIGQUIT)  # it dumps its stacks to the log
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(1)
+            self.kill()
+            raise AssertionError("it does not leave:\n" + "\n".join(self.log)) from None
         finally:
             self.kill()
         bugs = [line for line in self.log if "Traceback" in line or "never retrieved" in line]
         assert not bugs, "\n".join(self.log)
         return code
+
+    @contextlib.contextmanager
+    def stopped(self) -> Iterator[None]:
+        """It does nothing meanwhile; what is sent to it now is there when it goes on."""
+        self.process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self.process.send_signal(signal.SIGCONT)
 
     def stop(self) -> None:
         """End it as an operator does, and look for bugs in what it said."""
@@ -306,6 +340,7 @@ def _taken(file: IO[bytes] | None) -> int:
 
 
 PLUGINS = Path(__file__).parent / "plugins"
+EXAMPLES = Path(__file__).parent.parent / "examples"
 
 
 def raw_worker(name: str, *args: str) -> dict[str, Any]:

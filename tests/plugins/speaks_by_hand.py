@@ -40,13 +40,6 @@ def job(msgid: int, how: str, hold: str = "", ms: float = 0.0) -> None:
     elif how == "dies in the middle":
         write(msgpack.packb([1, msgid, None, b"x" * 5000])[:2000])
         os.kill(os.getpid(), signal.SIGKILL)
-    elif how == "announces 2 GiB":
-        write(b"\x94\x01" + msgpack.packb(msgid) + b"\xc0\xc6\x7f\xff\xff\xff")
-        while True:
-            write(b"x" * (1 << 20))
-    elif how == "prints":
-        write(b"Loading model...\n")
-        signal.pause()
     answer(msgid, None, how)
     if how == "answers and dies":
         os.kill(os.getpid(), signal.SIGKILL)
