@@ -48,6 +48,7 @@ def add(session: Session, message: Message) -> Coroutine[Any, Any, bytes]:
 
 async def _added(session: Session, name: str, change: Changeover) -> bytes:
     change = await wait_for(change, "cut", None)
+    await session.service.chronicle.written()  # what is told must be true after a kill, too
     if change.outcome in ("", "done"):
         return pack({"name": name, "release": release_facts(change.release),
                      "generation": change.number})  # fmt: skip
@@ -113,6 +114,7 @@ async def _outcomes(
     session: Session, changes: list[Changeover], level: Level, timeout_s: float | None
 ) -> bytes:
     ended = await asyncio.gather(*(wait_for(change, level, timeout_s) for change in changes))
+    await session.service.chronicle.written()
     return pack([outcome(session.service.shell.core, change) for change in ended])
 
 

@@ -46,6 +46,10 @@ class Chronicle:
         except HistoryError as error:
             self._loop.call_soon_threadsafe(self._on_error, str(error))
 
+    async def written(self) -> None:
+        """All that was recorded so far is in the file, or `on_error` was told why not."""
+        await self._loop.run_in_executor(self._files, _nothing)
+
     async def read(self, plugin: str | None, limit: int) -> list[dict[str, Any]]:
         """The newest entries, oldest first."""
         tail = self._history.tail
@@ -65,6 +69,10 @@ class Chronicle:
     def close(self) -> None:
         """Once the helper thread has ended."""
         self._history.close()
+
+
+def _nothing() -> None:
+    """Its turn comes after all earlier lines."""
 
 
 def _now() -> str:
