@@ -13,16 +13,15 @@ import ctypes
 import os
 import signal
 import subprocess
-from collections.abc import Iterator
 from typing import NamedTuple
 
 from .descriptors import Descriptors, readable
+from .tagged import CLEAN_SCANS, kill, pidfd_of, pids, worker_of
 
 _PR_SET_CHILD_SUBREAPER = 36
 _CHUNK = 64  # processes looked at before the loop gets its turn: about a millisecond
 _EXIT_WAIT_S = 1.0
 _ROUNDS = 20
-_GONE = (FileNotFoundError, ProcessLookupError, PermissionError)
 
 
 def become_subreaper() -> None:
@@ -69,7 +68,7 @@ class Children:
 
     def __init__(self) -> None:
         self._own: set[int] = set()
-        self._swept: dict[bytes, int] = {}  # tag -> scans that found nothing
+        self._swept: dict[bytes, int] = {}  # by worker: scans that found nothing
         self._sweeping: asyncio.Task[None] | None = None
 
     def attach(self) -> None:
@@ -123,7 +122,7 @@ class Children:
 
         For a worker that has ended. Returns at once; `swept` waits.
         """
-        self._swept[b"CHANGEOVER_WORKER=" + os.fsencode(worker)] = 0
+        self._swept[os.fsencode(worker)] = 0
         if self._sweeping is None or self._sweeping.done():
             self._sweeping = asyncio.get_running_loop().create_task(self._sweep())
 
@@ -135,30 +134,30 @@ class Children:
         return bool(done)
 
     async def _sweep(self) -> None:
-        """One scan serves all the tags that are waiting. Bounded: a process in an uninterruptible
-        sleep cannot be killed."""
+        """One scan serves all the workers that are waiting. Bounded: a process in an
+        uninterruptible sleep cannot be killed."""
         for _ in range(_ROUNDS):
-            tags = frozenset(self._swept)
+            workers = frozenset(self._swept)
             try:
-                found = await self._scan(tags)
+                found = await self._scan(workers)
                 await self._kill(found)
             except OSError:
-                return  # no descriptor left to look with: the tags wait for the next sweep
-            for tag in tags:
-                clean = 0 if tag in found.values() else self._swept[tag] + 1
-                self._swept[tag] = clean
-                if clean >= 2:
-                    del self._swept[tag]
+                return  # no descriptor left to look with: they wait for the next sweep
+            for worker in workers:
+                clean = 0 if worker in found.values() else self._swept[worker] + 1
+                self._swept[worker] = clean
+                if clean >= CLEAN_SCANS:
+                    del self._swept[worker]
             if not self._swept:
                 return
         self._swept.clear()
 
-    async def _scan(self, tags: frozenset[bytes]) -> dict[int, bytes]:
+    async def _scan(self, workers: frozenset[bytes]) -> dict[int, bytes]:
         found = {}
-        for count, pid in enumerate(_pids(), 1):
-            tag = _tag_of(pid, tags)
-            if tag is not None:
-                found[pid] = tag
+        for count, pid in enumerate(pids(), 1):
+            worker = worker_of(pid)
+            if worker in workers:
+                found[pid] = worker
             if count % _CHUNK == 0:
                 await asyncio.sleep(0)  # the loop's turn
         return found
@@ -166,10 +165,10 @@ class Children:
     async def _kill(self, found: dict[int, bytes]) -> None:
         with Descriptors() as pidfds:
             waits = []
-            for pid, tag in found.items():
-                pidfd = _pidfd_of(pid, tag)
+            for pid, worker in found.items():
+                pidfd = pidfd_of(pid, worker)
                 if pidfd is not None:
-                    _signal(pidfds.add(pidfd), signal.SIGKILL)
+                    kill(pidfds.add(pidfd))
                     waits.append(asyncio.wait_for(readable(pidfd), _EXIT_WAIT_S))
             await asyncio.gather(*waits, return_exceptions=True)  # the next scan says who is left
         self.reap_orphans()
@@ -179,39 +178,3 @@ def _exit_of(found: os.waitid_result) -> Exit:
     if found.si_code == os.CLD_EXITED:
         return Exit(found.si_status, None)
     return Exit(None, found.si_status)
-
-
-def _pids() -> Iterator[int]:
-    return (int(name) for name in os.listdir("/proc") if name.isdigit())
-
-
-def _tag_of(pid: int, tags: frozenset[bytes]) -> bytes | None:
-    """Which of these tags the process carries. Another user's cannot be read."""
-    try:
-        fd = os.open(f"/proc/{pid}/environ", os.O_RDONLY)
-    except _GONE:
-        return None
-    with os.fdopen(fd, "rb") as environ:
-        try:
-            return next((entry for entry in environ.read().split(b"\0") if entry in tags), None)
-        except _GONE:
-            return None
-
-
-def _pidfd_of(pid: int, tag: bytes) -> int | None:
-    """The process that was found, and no other that has got its pid since."""
-    try:
-        pidfd = os.pidfd_open(pid)
-    except _GONE:
-        return None
-    if _tag_of(pid, frozenset({tag})) is None:
-        os.close(pidfd)
-        return None
-    return pidfd
-
-
-def _signal(pidfd: int, number: int) -> None:
-    try:
-        signal.pidfd_send_signal(pidfd, number)
-    except ProcessLookupError:
-        return

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ..protocol.errors import Code, Fatal, FatalCode, Fault
 from . import orders as o
 from .children import Children, Exit
+from .guard import Guard
 from .job import Job
 from .launch import LaunchSpec, SpawnError, Started
 from .launcher import Launcher
@@ -50,13 +51,17 @@ class Crew:
         self._processes: dict[str, Process] = {}
         self._spawning: dict[str, asyncio.Task[None]] = {}
         self._children = Children()
+        self._guard = Guard(
+            self._children, supervisor_id, lambda text: listener.narrate("warning", "", text)
+        )
         self._launcher = Launcher(
             self._children, lambda line: listener.narrate("info", "", f"fork server: {line}")
         )
 
     def attach(self) -> None:
-        """Take orphans in and reap them. On the main thread's loop."""
+        """Take orphans in and reap them, and have a guard. On the main thread's loop."""
         self._children.attach()
+        self._guard.start()
 
     # -- orders
 
@@ -257,6 +262,7 @@ class Crew:
             process.kill()
         await self._children.swept(SWEEP_S)
         await self._launcher.close()
+        await self._guard.close()
 
 
 def _start_method(spec: PluginSpec) -> Any:

@@ -7,15 +7,17 @@ import select
 import shutil
 import signal
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from changeover.client import Changeover, launch
 
 from .conftest import PluginFile
-from .serving import added, worker_pid
+from .serving import Service, added, worker_pid
 
 PLUGINS = Path(__file__).parent / "plugins"
 STARTS = ("exec", "spawn", "forkserver")
@@ -94,6 +96,77 @@ def test_no_descendant_outlives_a_private_supervisor(tmp_path: Path, family: Fam
         co["job"](family.path)
         family.await_members(3)
     family.await_end()
+
+
+def config(start: str) -> str:
+    return f'[plugins.job]\nsource = "{PLUGINS}/leaves_descendants.py"\nstart = "{start}"\n'
+
+
+def await_guard(service: Service, *, but: int = 0) -> int:
+    """The pid of the supervisor's guard, once it has one other than that."""
+    supervisor = psutil.Process(service.process.pid)
+    deadline = time.monotonic() + DEADLINE_S
+    while time.monotonic() < deadline:
+        for child in supervisor.children():
+            if child.pid != but and any(word.endswith("tagged.py") for word in child.cmdline()):
+                return child.pid
+    raise AssertionError("no guard")
+
+
+@pytest.mark.parametrize("start", STARTS)
+def test_no_descendant_outlives_a_supervisor_that_is_killed(
+    tmp_path: Path, family: Family, start: str
+) -> None:
+    with Service(tmp_path, config(start)) as service, service.client() as co:
+        service.await_line("live")
+        co["job"](family.path)
+        family.await_members(3)
+        service.kill()
+        family.await_end()
+
+
+def test_a_guard_that_was_killed_is_started_again_and_does_its_work(
+    tmp_path: Path, family: Family
+) -> None:
+    with Service(tmp_path, config("exec")) as service, service.client() as co:
+        service.await_line("live")
+        first = await_guard(service)
+        os.kill(first, signal.SIGKILL)
+        service.await_line("the guard died of SIGKILL; started again")
+        await_guard(service, but=first)
+        co["job"](family.path)
+        family.await_members(3)
+        service.kill()
+        family.await_end()
+
+
+def test_a_service_manager_that_signals_everybody_ends_no_guard(
+    tmp_path: Path, family: Family
+) -> None:
+    with Service(tmp_path, config("exec")) as service, service.client() as co:
+        service.await_line("live")
+        co["job"](family.path)
+        family.await_members(3)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            os.kill(await_guard(service), number)
+        service.kill()
+        family.await_end()
+
+
+def test_the_workers_of_another_supervisor_are_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    with (
+        Service(tmp_path / "other", config("exec")) as other,
+        other.client() as neighbour,
+        Service(tmp_path, config("exec")) as service,
+    ):
+        service.await_line("live")
+        other.await_line("live")
+        pid, guard = worker_pid(neighbour, "job"), await_guard(service)
+        service.kill()
+        os.waitpid(guard, 0)  # an orphan: it is our child now
+        assert worker_pid(neighbour, "job") == pid
+        assert psutil.pid_exists(pid)
 
 
 PROGRAM = """#!/bin/sh

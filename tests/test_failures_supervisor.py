@@ -57,7 +57,7 @@ def test_a_supervisor_that_is_killed_while_draining_leaves_no_worker_and_is_star
         plugin_file("job.py", plugin_text("2.0.0", pure=False))
         co.reload_changed(wait="cut")
         family = psutil.Process(service.process.pid).children(recursive=True)
-        assert len(family) == 7  # two workers of each, and the fork server
+        assert len(family) == 8  # two workers of each, the fork server, the guard
         watched = Watched([member.pid for member in family])
 
         service.kill()
@@ -119,7 +119,7 @@ def test_a_program_that_is_killed_leaves_no_supervisor_no_worker_and_no_folder(
     )
     hold.wait_for(3)
     family = psutil.Process(program.pid).children(recursive=True)
-    assert len(family) == 5  # the supervisor, three workers, the fork server
+    assert len(family) == 6  # the supervisor, three workers, the fork server, the guard
     watched = Watched([member.pid for member in family])
 
     program.kill()
