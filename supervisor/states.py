@@ -2,7 +2,7 @@
 
 A terminal state has an empty row. An input that a row does not have raises and changes
 nothing. The state diagram in the README is generated from these tables; they are what the
-code runs on. What people see as a plugin's state is derived (`model.Plugin.state`), never stored.
+code runs on. What people see as a plugin's state is derived (`Plugin.state`), never stored.
 """
 
 from __future__ import annotations

@@ -23,6 +23,7 @@ from changeover.supervisor.worker import Worker
 
 from .sim_books import Books
 from .sim_change_laws import ChangeLaws
+from .sim_coverage import State, state_of
 from .sim_job_laws import JobLaws
 from .sim_law import require
 from .sim_lives import Life
@@ -59,6 +60,7 @@ class World:
         self.lives: dict[str, Life] = {}  # by digest
         self.disk: dict[str, str] = {}  # by plugin: the content of its source
         self.changes: list[Changeover] = []
+        self.states: set[State] = set()
         self.job_laws, self.change_laws = JobLaws(self), ChangeLaws(self)
         self.books = Books(self)
         self._do: dict[type, Callable[[Any], None]] = {
@@ -111,6 +113,7 @@ class World:
         self.act()
         self.books.check()
         self.change_laws.check_holds()
+        self.states.update(map(state_of, self.core.plugins.values()))
         self.steps += 1
         return True
 
