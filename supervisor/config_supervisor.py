@@ -53,7 +53,10 @@ def check_log(values: Values, _base: Path, where: Where, mistakes: Mistakes) -> 
 
 def make_supervisor(supervisor: Values, log: Values) -> SupervisorSpec:
     """The record that the core reads."""
-    fields = {SUPERVISOR_FIELDS.get(key, key): value for key, value in supervisor.items()}
+    fields = {
+        SUPERVISOR_FIELDS.get(key, key): tuple(value) if isinstance(value, list) else value
+        for key, value in supervisor.items()
+    }
     return SupervisorSpec(**fields, **{f"log_{key}": value for key, value in log.items()})
 
 

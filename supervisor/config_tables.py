@@ -19,6 +19,7 @@ from .spec import Start, Swap
 STRICT = ConfigDict(extra="forbid", strict=True)
 
 Count = Annotated[int, Field(ge=1, le=2**31)]
+Uid = Annotated[int, Field(ge=0, le=2**32 - 2)]
 Text = Annotated[str, PlainValidator(config_values.text)]
 Argument = Annotated[str, PlainValidator(config_values.argument)]
 Texts = Annotated[list[Text], Field(max_length=1024)]
@@ -66,6 +67,9 @@ class SupervisorTable(TypedDict, total=False):
 
     name: Annotated[str, PlainValidator(config_values.plugin_name)]
     socket: Text
+    socket_mode: Annotated[int, PlainValidator(config_values.mode)]
+    socket_group: Argument
+    allow_uids: Annotated[list[Uid], Field(max_length=1024)]
     allow_add: bool
     state_dir: Text
     watch: Literal["auto", "poll", "off"]

@@ -18,6 +18,7 @@ from .registry import Cron, Disabled, Every, OnChange, OnSignal, ReloadPolicy
 from .units import show
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+MODE = re.compile(r"0?[67][0-7]{2}")
 PIN = re.compile(r"sha256:([0-9a-f]{64})")
 RELOAD_WORDS: dict[str, ReloadPolicy] = {
     "on-change": OnChange(),
@@ -89,6 +90,16 @@ def pin(value: object) -> str:
     if match is None:
         raise ValueError(f'must be "sha256:" and 64 hex digits (sha256sum FILE), not {show(value)}')
     return match[1]
+
+
+def mode(value: object) -> int:
+    """Permissions as `chmod` takes them, ours to read and write at least."""
+    if not isinstance(value, str) or not MODE.fullmatch(value):
+        raise ValueError(
+            f'must be octal permissions that leave the socket to us, such as "0600" or "0660", '
+            f"not {show(value)}"
+        )
+    return int(value, 8)
 
 
 def env(value: object) -> dict[str, str]:

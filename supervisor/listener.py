@@ -16,6 +16,7 @@ from ..protocol import limits
 from ..protocol.errors import FatalCode
 from ..protocol.messages import notification
 from ..protocol.paths import default_socket
+from .access import Access
 
 _PEERCRED = struct.Struct("3i")
 ACCEPT_AGAIN_S = 1.0  # after EMFILE and its like: the waiting client makes the socket readable
@@ -26,16 +27,18 @@ class ListenError(Exception):
 
 
 class Listener:
-    """Accepts clients of this user (and of root) on a 0600 socket in a 0700 folder."""
+    """Accepts the clients whom `access` lets in."""
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, path: str, on_client: Callable[[int, int, int], None]
-    ) -> None:
+        self, loop: asyncio.AbstractEventLoop, path: str, access: Access,
+        on_client: Callable[[int, int, int], None],
+    ) -> None:  # fmt: skip
         self._loop = loop
         self.path = path
+        self._access = access
         self._on_client = on_client
         self._uids: Counter[int] = Counter()
-        self._socket = _bind(path)
+        self._socket = _bind(path, access)
         self._inode = os.stat(path).st_ino
         self._again: asyncio.TimerHandle | None = None
         self._listen()
@@ -59,7 +62,7 @@ class Listener:
     def _admit(self, connection: socket.socket) -> None:
         raw = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEERCRED.size)
         pid, uid, _gid = _PEERCRED.unpack(raw)
-        if uid not in (0, os.geteuid()):
+        if not self._access.lets_in(uid):
             _turn_away(connection, FatalCode.CLOSING, f"uid {uid} may not connect here")
         elif self._uids[uid] >= limits.CONNECTIONS_PER_UID:
             count = limits.CONNECTIONS_PER_UID
@@ -90,20 +93,23 @@ def socket_path(configured: str, name: str) -> str:
     return default_socket(name) if configured == "auto" else configured
 
 
-def _bind(path: str) -> socket.socket:
+def _bind(path: str, access: Access) -> socket.socket:
     folder = Path(path).parent
     made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
     try:
         if not folder.exists():
-            folder.mkdir(mode=0o700, parents=True)
+            access.make_folder(folder)
         _remove_stale(path)
         old = os.umask(0o177)
         try:
             made.bind(path)
         finally:
             os.umask(old)
+        access.open(path)
         made.listen(128)
     except OSError as error:
+        if made.getsockname() == path:
+            os.unlink(path)
         made.close()
         raise ListenError(
             f"cannot listen on {path}: {error.strerror or error}\n"

@@ -17,6 +17,7 @@ from typing import Any
 from ..protocol.errors import Code, FatalCode, Fault
 from ..protocol.messages import Message
 from . import calls_changes, calls_jobs, calls_views, calls_wait
+from .access import Access
 from .changeover import Changeover
 from .chronicle import Chronicle
 from .config import Config
@@ -112,7 +113,7 @@ class Service:
         """Open the socket; returns its path. Raises ListenError."""
         spec = self.config.supervisor
         path = socket_path(spec.socket, spec.name)
-        self._listener = Listener(self.loop, path, self._client)
+        self._listener = Listener(self.loop, path, Access.of(spec), self._client)
         return path
 
     def _client(self, fd: int, pid: int, uid: int) -> None:

@@ -62,6 +62,9 @@ class SupervisorSpec:
 
     name: str = "changeover"
     socket: str = "auto"
+    socket_mode: int = 0o600
+    socket_group: str = ""
+    allow_uids: tuple[int, ...] = ()
     allow_add: bool = False
     state_dir: str = "auto"
     watch: Literal["auto", "poll", "off"] = "auto"

@@ -22,6 +22,9 @@ ALL_KEYS = """
 [supervisor]
 name          = "changeover"
 socket        = "auto"
+socket_mode   = "0600"
+socket_group  = ""
+allow_uids    = []
 allow_add     = false
 state_dir     = "auto"
 watch         = "auto"

@@ -416,6 +416,60 @@ def test_another_user_is_turned_away_even_if_the_socket_lets_him() -> None:
             assert wire.call("ping", 1) == 1
 
 
+def said_to(uid: int, path: str, *, groups: tuple[int, ...] = ()) -> str:
+    """What another user learns who pings here."""
+    code = """if True:
+        import contextlib, os, socket, sys
+        os.setgroups(list(map(int, sys.argv[3:])))
+        os.setgid(65534)
+        os.setuid(int(sys.argv[2]))
+        here = socket.socket(socket.AF_UNIX)
+        here.settimeout(20)
+        here.connect(sys.argv[1])
+        with contextlib.suppress(OSError):  # turned away already
+            here.send(bytes.fromhex("940001a470696e679107"))
+        os.write(1, here.recv(4096))
+        """
+    argv = [sys.executable, "-c", code, path, str(uid), *map(str, groups)]
+    done = subprocess.run(argv, capture_output=True, check=False, timeout=30, cwd="/")
+    if done.returncode:
+        return done.stderr.decode().splitlines()[-1]
+    kind, _method, *rest = msgpack.unpackb(done.stdout)
+    return str(rest[0][1]) if kind == 2 else f"answer {rest[-1]}"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else")
+@pytest.mark.parametrize(
+    ("options", "uid", "groups", "said"),
+    [
+        (("socket_mode=0660", 'socket_group="4711"'), 65534, (4711,), "answer 7"),
+        (("socket_mode=0660", 'socket_group="4711"'), 65534, (), "PermissionError"),
+        (("socket_mode=0666", "allow_uids=[1234]"), 1234, (), "answer 7"),
+        (("socket_mode=0666", "allow_uids=[1234]"), 65534, (), "uid 65534 may not connect here"),
+        (("socket_mode=0666",), 65534, (), "answer 7"),
+        (("allow_uids=[65534]",), 65534, (), "PermissionError"),
+    ],
+)
+def test_others_are_let_in_as_configured(
+    options: tuple[str, ...], uid: int, groups: tuple[int, ...], said: str
+) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        os.chmod(name, 0o755)
+        given = [word for option in options for word in ("-o", option)]
+        path = f"{name}/run/s"
+        with Supervisor(Path(name), *ALLOW, *given, "-s", path) as supervisor:
+            supervisor.path = path
+            assert said in said_to(uid, path, groups=groups)
+            with supervisor.connect() as own:
+                assert own.call("ping", 1) == 1
+
+
+def test_a_group_that_is_not_there_is_refused_in_words(tmp_path: Path) -> None:
+    with pytest.raises(AssertionError, match="no group 'nosuchgroup'"):
+        Supervisor(tmp_path, *ALLOW, "-o", "socket_group=nosuchgroup")
+    assert not (tmp_path / "s").exists()
+
+
 def test_a_file_in_the_sockets_place_is_not_touched(tmp_path: Path) -> None:
     (tmp_path / "s").write_text("somebody's work")
     with pytest.raises(AssertionError, match="no socket"):
