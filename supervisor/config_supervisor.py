@@ -53,7 +53,7 @@ def check_log(values: Values, _base: Path, where: Where, mistakes: Mistakes) -> 
 
 def make_supervisor(supervisor: Values, log: Values) -> SupervisorSpec:
     """The record that the core reads."""
-    fields = {
+    fields: dict[str, Any] = {
         SUPERVISOR_FIELDS.get(key, key): tuple(value) if isinstance(value, list) else value
         for key, value in supervisor.items()
     }

@@ -14,7 +14,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ...client.errors import ChangeoverError
 from ...client.slate import SlateError, read_number
@@ -179,17 +179,31 @@ class DemoRun:
 
     def _kill(self) -> bool:
         """Kill a worker at its work, or after some tries one that is idle."""
-        workers = self._supervisor.status(NAME)["plugins"][NAME]["workers"]
         self._tries -= 1
-        at_work = [worker for worker in workers if _is_at_work(worker)]
-        if not at_work and (self._tries > 0 or not workers):
-            return False
         with contextlib.suppress(ProcessLookupError):
-            os.kill((at_work or workers)[0]["pid"], signal.SIGKILL)
-            self.score.killed += 1
-            return True
+            pid = self._hold_one_at_work()
+            if pid is None and self._tries <= 0:
+                pid = next(iter(self._pids(0)), None)
+            if pid is not None:
+                os.kill(pid, signal.SIGKILL)
+                self.score.killed += 1
+                return True
         return False
 
+    def _hold_one_at_work(self) -> int | None:
+        """Stop a worker; its pid if it has a frame then that it has not answered yet."""
+        for pid in self._pids(1):
+            os.kill(pid, signal.SIGSTOP)
+            # By the second answer the supervisor has read all that the worker had written.
+            if pid in self._pids(1) and pid in self._pids(1):
+                return pid
+            os.kill(pid, signal.SIGCONT)
+        return None
 
-def _is_at_work(worker: dict[str, Any]) -> bool:
-    return bool(worker["state"] == "ready" and worker["busy"] > 0)
+    def _pids(self, least_busy: int) -> list[int]:
+        """The workers that serve and hold at least so many frames."""
+        workers = self._supervisor.status(NAME)["plugins"][NAME]["workers"]
+        return [
+            worker["pid"] for worker in workers
+            if worker["state"] == "ready" and worker["busy"] >= least_busy
+        ]  # fmt: skip
