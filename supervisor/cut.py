@@ -12,6 +12,7 @@ from .fleet import Fleet
 from .generation import Generation, plugin_version
 from .orders import Record
 from .plugin import Plugin
+from .releases import served_after
 from .routing import Routing
 from .states import WorkerState
 
@@ -33,9 +34,10 @@ class Cut:
             change.lost_before = plugin.counts.lost
         if old is not None:
             self._stop_routing(old)
-            if old.release.digest != new.release.digest:
-                plugin.previous = old.release.digest
         plugin.live = new
+        plugin.served = served_after(
+            plugin.served, new.release.digest, is_way_back=change.undoes is not None
+        )
         change.stop_timer()
         self._register(plugin, change, new)
         self.on_cut(plugin, change)

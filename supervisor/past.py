@@ -7,6 +7,7 @@ from typing import Any
 
 from .plugin import Plugin
 from .release import Release
+from .releases import served_after
 from .spec import PluginSpec
 
 
@@ -42,14 +43,9 @@ def _take(plugin: Plugin, entry: Mapping[str, Any]) -> None:
         plugin.held = {str(digest) for digest in entry["held"]}
     if isinstance(entry.get("bad"), dict):
         plugin.bad = {str(digest): str(why) for digest, why in entry["bad"].items()}
-    if entry.get("event") == "cut" and isinstance(entry.get("from"), dict):
-        _take_previous(plugin, entry["from"], entry.get("to"))
-
-
-def _take_previous(plugin: Plugin, old: Mapping[str, Any], new: Any) -> None:
-    digest = str(old.get("digest", ""))
-    if not (isinstance(new, dict) and new.get("digest") == digest):  # a refresh replaces nothing
-        plugin.previous = digest
+    if entry.get("event") == "cut" and isinstance(entry.get("to"), dict):
+        digest, is_way_back = str(entry["to"].get("digest", "")), entry.get("why") == "watch"
+        plugin.served = served_after(plugin.served, digest, is_way_back=is_way_back)
 
 
 def _release(entry: Any) -> Release | None:

@@ -61,7 +61,7 @@ class Plugin:
         self.busy_keys: set[str] = set()  # keys with a job at a worker
         self.last_seq = 0
         self.holds_since: float | None = None  # when the gate was last held
-        self.previous = ""  # the digest that the last cut replaced
+        self.served: list[str] = []  # digests in the order of their cuts, the newest last
         self.deaths: dict[str, list[float]] = {}  # digest: when its workers died, unexplained
         self.failure = ""  # why it has FAILED
         self.retry: Timer | None = None  # a change that failed by bad luck comes back

@@ -141,7 +141,7 @@ class Staging:
         for plugin in core.plugins.values():
             keep |= {g.release.digest for g in plugin.generations.values()}
             keep |= {c.release.digest for c in (plugin.change, plugin.pending) if c and c.release}
-            keep |= {plugin.previous, *plugin.approved[-1:]}
+            keep |= {*plugin.served[-2:], *plugin.approved[-1:]}
             by_age = sorted(plugin.releases.values(), key=lambda r: -r.number)
             newest += [r.digest for r in by_age[: core.desk.spec.keep_releases]]
         self.known = {name: self.known[name] for name in self.known.keys() & {*keep, *newest}}

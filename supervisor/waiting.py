@@ -72,8 +72,8 @@ def outcome(core: Core, change: Changeover) -> dict[str, Any]:
     until = change.watched_until
     old = change.old.release if change.old else None
     plugin = core.plugins.get(change.plugin)
-    if change.is_unchanged and plugin is not None and plugin.live is not None:
-        old = plugin.live.release
+    if not change.number and plugin is not None and plugin.live is not None:
+        old = plugin.live.release  # it came to nothing: what serves is what served
     return {
         "name": change.plugin,
         "outcome": change.outcome or "done",

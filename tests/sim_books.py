@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from changeover.supervisor.generation import Generation
+from changeover.supervisor.past import Past
 from changeover.supervisor.plugin import Plugin
 from changeover.supervisor.states import Gate, Restart, WorkerState
 
@@ -121,6 +122,8 @@ class Books:
         require(not plugin.busy_keys, f"{name}: keys {plugin.busy_keys} stay busy")
         require(plugin.gate is Gate.OPEN, f"{name} stays {plugin.gate}")
         require(not plugin.has_others_alive, f"{name}: an older generation is left over")
+        again = Past(self._world.change_laws.history).plugin(plugin.spec)
+        require(again.served == plugin.served, f"{name}: the history says {again.served}")
         live = plugin.live
         if live is not None and live.restart is Restart.RUNNING:
             ready = len(live.ready())

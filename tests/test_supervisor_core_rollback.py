@@ -8,7 +8,10 @@ from typing import Any
 from changeover.protocol.errors import Code, Fault
 from changeover.supervisor import orders as o
 from changeover.supervisor.changeover import Changeover
+from changeover.supervisor.past import Past
+from changeover.supervisor.releases import rollback_target
 from changeover.supervisor.states import Gate
+from changeover.supervisor.triggers import judge
 from changeover.supervisor.worker import Worker
 
 from .core_harness import DIES, HANGS, NOT_PURE, Bench, Life, digest_of, raises, state_of, step_of
@@ -561,3 +564,44 @@ def test_an_idempotent_job_is_run_again_though_its_method_is_not_pure() -> None:
     job = bench.submit(idempotent=True)
     bench.die(a_worker(bench))
     assert job.attempts == 2
+
+
+# -- where a rollback goes
+
+
+def test_after_an_automatic_rollback_another_goes_to_the_release_before() -> None:
+    bench = watched()
+    bench.after(31)
+    bench.write("C")
+    bench.submit()
+    bench.die(a_worker(bench))
+    assert bench.release() == 2
+    bench.rollback()
+    assert bench.release() == 1
+
+
+def test_a_restart_knows_where_a_rollback_would_go() -> None:
+    bench = Bench()
+    bench.start("A")
+    bench.write("B")
+    bench.write("C")
+    bench.submit()
+    bench.die(a_worker(bench))
+    again = Past(record.entry for record in bench.given(o.Record)).plugin(bench.plugin.spec)
+    assert again.served == bench.plugin.served == [digest_of("A"), digest_of("B")]
+    assert rollback_target(again, None).number == 2  # nothing serves yet
+
+
+def test_a_start_on_held_content_runs_what_served_last_if_nothing_was_approved() -> None:
+    bench = Bench()
+    bench.start("A")
+    bench.write("B")
+    bench.rollback()
+    again = Past(record.entry for record in bench.given(o.Record)).plugin(bench.plugin.spec)
+    assert again.approved == []
+    start = Changeover("p", again.spec, "start")
+    start.release = again.releases[digest_of("B")]
+    verdict = judge(again, start)
+    assert verdict.what == "fall back"
+    assert verdict.release is not None
+    assert verdict.release.digest == digest_of("A")

@@ -94,9 +94,15 @@ def _closing(change: Change) -> str:
 
 def _unchanged(change: Change) -> Iterator[str]:
     serving = release(change.get("from") or change.get("to"))
-    yield f"{change['name']}: nothing to do, {serving} is what its source holds"
     if change.get("cause"):
+        new = change.get("to")
+        what = release(new) if new else "what its source holds"
+        yield f"{change['name']}: {what} is not taken by itself, {serving} serves on"
         yield f"  {change['cause']}"
+        if new:
+            yield f"  fix it and save, or: changeover reload {change['name']}"
+        return
+    yield f"{change['name']}: nothing to do, {serving} is what its source holds"
     yield f"  replace it all the same: changeover reload --force {change['name']}"
 
 
