@@ -43,6 +43,10 @@ class AsyncChangeover:
         """The plugin of that name. Whether there is one shows when it is called."""
         return AsyncPluginHandle(self.connection, plugin, self)
 
+    # `name in co` and `for name in co` would ask the supervisor, and cannot be awaited.
+    __contains__ = None
+    __iter__ = None
+
     async def add(self, name: str, plugin: Source | Mapping[str, Any]) -> dict[str, Any]:
         """Load a plugin. Raises Refused if it fails."""
         return await self._wait(ask.add(name, plugin), None)

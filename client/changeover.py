@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -44,9 +44,21 @@ class Changeover:
         """The plugin as a `concurrent.futures.Executor`."""
         return PluginExecutor(self[plugin])
 
-    def add(self, name: str, plugin: Source | Mapping[str, Any]) -> dict[str, Any]:
-        """Load a plugin: a path, a callable or a map of its keys. Raises Refused if it fails."""
-        return self._wait(ask.add(name, plugin), None)
+    def __contains__(self, plugin: str) -> bool:
+        """Has it a plugin of that name?"""
+        return plugin in self.status()["plugins"]
+
+    def __iter__(self) -> Iterator[str]:
+        """The names of its plugins."""
+        return iter(self.status()["plugins"])
+
+    def add(
+        self, name: str, plugin: Source | Mapping[str, Any], *, timeout: float | None = None
+    ) -> dict[str, Any]:
+        """Load a plugin: a path, a callable or a map of its keys. Raises Refused if it fails,
+        TimeoutError after `timeout` seconds; it goes on then.
+        """
+        return self._wait(ask.add(name, plugin), timeout)
 
     def remove(self, name: str) -> dict[str, Any]:
         """Finish its jobs and unload it."""

@@ -163,7 +163,7 @@ class Keeper:
             except (LinkLost, Fatal, ChangeoverError) as failure:
                 self._drop_transport(failure, 0.0)
                 if time.monotonic() >= give_up_at:
-                    self._give_up(failure)
+                    self._give_up(why if isinstance(failure, LinkLost) else str(failure))
                     give_up_at = 0.0  # from here on every new call is good for one try
                 else:
                     self._pause(pause_s)
@@ -180,9 +180,9 @@ class Keeper:
         for hook in self.on_resumed:
             hook()
 
-    def _give_up(self, failure: Exception) -> None:
+    def _give_up(self, why: str) -> None:
         """Nobody came back in time: end what waits, then sleep until somebody calls again."""
-        self.line.fail_all(lambda call: disconnected(str(failure), call))
+        self.line.fail_all(lambda call: disconnected(why, call))
         self.line.session.end_listening()  # who only watches asks nothing that could fail
         while self.line.session.is_idle and not self.line.is_closing:
             self.pump.pump(None)

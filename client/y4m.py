@@ -32,7 +32,7 @@ class Y4mReader:
             raise Y4mError("no yuv4mpeg stream: the input is empty")
         if not line.endswith(b"\n") and line.startswith(b"YUV4MPEG2 "):
             raise Y4mError(f"the yuv4mpeg header is cut off after {len(line)} bytes")
-        self.header = Header.parse(line[:-1])
+        self.header = Header.parse(line.removesuffix(b"\n"))
 
     def __iter__(self) -> Iterator[Frame]:
         header = self.header

@@ -209,6 +209,10 @@ class Changes:
     def _say_refused(self, plugin: Plugin, change: Changeover, again_s: float | None) -> None:
         live = plugin.live
         what = str(change.release) if change.release else "the new content"
+        if change.reason == "add":  # whoever asked is told, and it is gone
+            text = f"{what} refused, it was not added\n  {_told(change)}"
+            self._desk.narrate("debug", plugin.name, text)
+            return
         still = f"still on {live.release}" if live else "nothing serves"
         meanwhile = "traffic was not touched"
         if live is None:

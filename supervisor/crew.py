@@ -55,7 +55,7 @@ class Crew:
             self._children, supervisor_id, lambda text: listener.narrate("warning", "", text)
         )
         self._launcher = Launcher(
-            self._children, lambda line: listener.narrate("info", "", f"fork server: {line}")
+            self._children, lambda line: listener.narrate("warning", "", f"fork server: {line}")
         )
 
     def attach(self) -> None:

@@ -17,7 +17,7 @@ import click
 
 from ..override_value import read_value
 from ..units import duration
-from .exits import FAILED
+from .exits import FAILED, NOT_IN_TIME
 from .settings import Settings
 
 if TYPE_CHECKING:
@@ -71,8 +71,13 @@ def connected(settings: Settings) -> Iterator[Changeover]:
 
 
 @contextmanager
-def plugin_at(settings: Settings, plugin: str) -> Iterator[tuple[Changeover, str]]:
-    """The supervisor that has this PLUGIN, and the name that it has there."""
+def plugin_at(
+    settings: Settings, plugin: str, timeout_s: float | None = None
+) -> Iterator[tuple[Changeover, str]]:
+    """The supervisor that has this PLUGIN, and the name that it has there.
+
+    A private one has so long to start it.
+    """
     if not is_path(plugin):
         with connected(settings) as supervisor:
             yield supervisor, plugin
@@ -80,8 +85,20 @@ def plugin_at(settings: Settings, plugin: str) -> Iterator[tuple[Changeover, str
     name, given = name_of(plugin), overrides(name_of(plugin), settings)
     keys = {key: given.pop(key) for key in list(given) if is_supervisor_key(key)}
     with private(settings, keys) as supervisor:
-        _add(supervisor, name, {**table_of(plugin), **given})
+        _add(supervisor, name, {**table_of(plugin), **given}, timeout_s)
         yield supervisor, name
+
+
+def check_that_it_stopped(supervisor: Changeover) -> None:
+    """The news are over. Raises Disconnected unless the supervisor has said that it would go."""
+    from ...client.errors import Disconnected
+
+    if not supervisor.connection.session.goaway:
+        raise Disconnected(
+            "the supervisor is gone without a word; was it killed?\n"
+            "  its workers went with it: changeover serve   starts it again",
+            executed="no",
+        )
 
 
 @contextmanager
@@ -95,12 +112,15 @@ def private(settings: Settings, keys: dict[str, Any]) -> Iterator[Changeover]:
         yield supervisor
 
 
-def _add(supervisor: Changeover, name: str, table: dict[str, Any]) -> None:
+def _add(supervisor: Changeover, name: str, table: dict[str, Any], timeout_s: float | None) -> None:
     """The plugin of a path: that it does not start is its failure, not a refused change."""
     from ...client.errors import InvalidRequest, Refused
 
     try:
-        supervisor.add(name, table)
+        supervisor.add(name, table, timeout=timeout_s)
+    except TimeoutError:
+        click.echo(f"{name}: not started within {timeout_s:g} s; no job was sent", err=True)
+        raise click.exceptions.Exit(NOT_IN_TIME) from None
     except InvalidRequest as error:
         raise click.UsageError(error.message) from None
     except Refused as error:
@@ -110,15 +130,19 @@ def _add(supervisor: Changeover, name: str, table: dict[str, Any]) -> None:
 
 def name_of(path: str) -> str:
     """A plugin's name out of the path of its source: `./denoise.py` is denoise."""
-    stem = Path(path).resolve().name.removesuffix(".py")
+    stem = os.path.basename(os.path.realpath(path)).removesuffix(".py")
     return re.sub(r"[^A-Za-z0-9._-]", "-", stem).lstrip("._-")[:64] or "plugin"
 
 
 def table_of(path: str) -> dict[str, Any]:
     """What `[plugins.NAME]` would say of a path: a Python source, or a program."""
     source = Path(path).absolute()
-    if not source.exists():
-        raise click.UsageError(f"{path}: no such file or folder")
+    try:
+        source.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        raise click.UsageError(f"{path}: no such file or folder") from None
+    except OSError as error:
+        raise click.UsageError(f"{path}: {error.strerror}") from None
     is_program = source.is_file() and not path.endswith(PYTHON_SOURCES)
     if is_program and not os.access(source, os.X_OK):
         raise click.UsageError(f"{path}: neither Python (.py, folder, .zip, .whl) nor executable")

@@ -49,7 +49,7 @@ def call(
     printed as JSON; bytes go to a pipe or file as they are.
     """
     given = read_arguments(arguments)
-    with plugin_at(settings, plugin) as (supervisor, name):
+    with plugin_at(settings, plugin, timeout) as (supervisor, name):
         with ProgressBar(settings) as bar:
             options = {**milliseconds(timeout), "id": job, "on_progress": bar.show}
             target = supervisor[name].method(given.method).options(**options)

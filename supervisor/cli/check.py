@@ -34,6 +34,8 @@ def check(settings: Settings, what: str | None, samples: Path | None) -> int:
     tables = _tables(settings, what)
     if tables is None:
         return USAGE
+    if not tables:
+        settings.say("no plugin in the config: there is nothing to check")
     files = sorted(path for path in samples.iterdir() if path.is_file()) if samples else []
     if samples and not files:
         raise click.UsageError(f"{samples}: no files in it")
@@ -61,7 +63,8 @@ def _tables(settings: Settings, what: str | None) -> Tables | None:
         return tables
     if what not in tables:
         known = ", ".join(tables) or "none"
-        raise click.UsageError(f"no plugin {what!r} in {config}; it has: {known}")
+        meant = f"; for the folder: ./{what}" if Path(what).is_dir() else ""
+        raise click.UsageError(f"no plugin {what!r} in {config}; it has: {known}{meant}")
     return {what: tables[what]}
 
 
@@ -77,6 +80,8 @@ def _check_one(
             steps.append(finding)
             if not settings.json:
                 click.echo(_line(finding))
+    if not files and all(finding.is_ok for finding in steps):
+        settings.say("  no job was run: --samples DIR gives it some")
     return steps
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import tempfile
 from importlib.util import find_spec
 from pathlib import Path
@@ -49,9 +50,12 @@ def demo(
 ) -> int:  # fmt: skip
     """Watch frames flow through a plugin that is replaced and killed.
 
-    Numbered frames go through a filter whose file is saved anew about every second; half-way
-    one of its workers is killed. At the end the numbers are counted: 1 if any is missing.
+    Numbered frames go through a filter whose file is saved anew about every second, with one of
+    two looks by turns; on the way one of its workers is killed. At the end the numbers are
+    counted: 1 if any is missing.
     """
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)  # the demo's folder goes, as by Ctrl-C
     _need("av", "numpy")
     if settings.overrides:
         raise click.UsageError("-o: the demo has its own settings")

@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-from ...client.errors import ChangeoverError
+from ...client.errors import ChangeoverError, Disconnected
 from ...client.slate import SlateError, read_number
 from ...protocol.frame import Frame
 from .ahead import Ahead, Sent
@@ -135,6 +135,8 @@ class DemoRun:
             number = read_number(result)
         except (ChangeoverError, SlateError, TypeError, ValueError) as err:
             self.score.failed(sent.number, err)
+            if isinstance(err, Disconnected):  # no more will come
+                self._frames.stop.set()
             return
         self.score.take(number, time.monotonic())
         info = sent.future.info

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from .asking import connected
+from .asking import check_that_it_stopped, connected
 from .output import show_document
 from .settings import Settings
 
@@ -31,7 +31,10 @@ def logs(
     options |= {"job": job} if job else {}
     with connected(settings) as supervisor:
         if not follow:
-            _show(settings, supervisor.request("logs", options), is_line=False)
+            entries = supervisor.request("logs", options)
+            if plugin and not entries:
+                supervisor.request("status", {"plugin": plugin})  # raises NotFound if there is none
+            _show(settings, entries, is_line=False)
             return
         with supervisor.watch("log", plugin=plugin, min_level=level) as updates:
             _show(settings, supervisor.request("logs", options), is_line=True)
@@ -39,6 +42,7 @@ def logs(
                 entry = dict(zip(LINE, params, strict=False))
                 if kind == "log_line" and job in {None, entry["fields"].get("job")}:
                     _show(settings, [entry], is_line=True)
+        check_that_it_stopped(supervisor)
 
 
 def text_of(entry: dict[str, Any]) -> str:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import os
+import errno
 import sys
 
 import click
 
 from ...client.errors import ChangeoverError
-from .exits import INTERRUPTED, NOT_IN_TIME, USAGE, exit_code
+from .exits import FAILED, INTERRUPTED, NOT_IN_TIME, USAGE, exit_code
+from .output import drop_stdout
 from .settings import Settings, global_options
 from .verbs import Verbs
 
+CANNOT_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 HELP = """Runs each plugin of a media pipeline in its own worker process and replaces it while
 work flows.
 
@@ -36,15 +38,20 @@ def main(args: list[str] | None = None) -> int:
     try:
         code = _run(args)
         sys.stdout.flush()
-    except BrokenPipeError:
-        # `changeover logs | head`: nobody reads on. The interpreter would complain at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:  # `changeover logs | head`: nobody reads on
+        drop_stdout()
         return 0
+    except OSError as error:
+        if error.errno not in CANNOT_WRITE:
+            raise
+        drop_stdout()
+        click.echo(f"changeover: stdout cannot be written: {error.strerror}", err=True)
+        return FAILED
     return code
 
 
 def _run(args: list[str] | None) -> int:
-    given = sys.argv[1:] if args is None else list(args)
+    given = (sys.argv[1:] if args is None else list(args)) or ["--help"]
     try:
         with cli.make_context("changeover", given, obj=Settings()) as context:
             code = cli.invoke(context)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import json
 import math
+import os
 import sys
 from collections.abc import Mapping
 from datetime import datetime
@@ -23,6 +24,12 @@ def show_document(schema: str, content: Mapping[str, Any], *, is_line: bool = Fa
     document = {"schema": f"changeover.{schema}/1", **content}
     indent = None if is_line or not sys.stdout.isatty() else 2
     click.echo(json.dumps(jsonable(document), indent=indent, ensure_ascii=False))
+
+
+def drop_stdout() -> None:
+    """What is still buffered cannot be written: the interpreter would complain at exit."""
+    with open(os.devnull, "wb") as null:
+        os.dup2(null.fileno(), 1)
 
 
 def show_result(settings: Settings, value: Any) -> None:

@@ -99,9 +99,9 @@ class Passage:
 
     def _put_out(self, frames: Iterable[Frame]) -> Iterator[Frame]:
         for frame in frames:
-            self.counts["out"] += 1
             self._last_out = frame
             yield frame
+            self.counts["out"] += 1
 
     def _answer(self, sent: Sent[Frame]) -> list[Frame]:
         try:

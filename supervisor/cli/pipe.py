@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +11,7 @@ import click
 
 from .asking import is_path, plugin_at
 from .exits import FAILED
+from .output import drop_stdout
 from .settings import Settings
 from .tables import many
 
@@ -167,9 +167,11 @@ def _flow(
         for frame in passage.run(ports.frames, ahead, named):
             _write(ports.writer, frame, passage)
     except BrokenPipeError:
-        # Nobody reads on. The interpreter would complain about it when it flushes.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        drop_stdout()  # nobody reads on
         return BROKEN_PIPE
+    except OSError as error:
+        drop_stdout()
+        return _stopped(f"{name}: stdout cannot be written: {error.strerror}\n  {_told(passage)}")
     except (FrameError, ValueError) as error:
         return _stopped(f"{name}: {error}\n  {_told(passage)}")
     settings.say(f"{name}: {_told(passage)}")

@@ -8,7 +8,7 @@ import click
 
 from ...client.errors import Disconnected, NotFound
 from . import status_view
-from .asking import connected
+from .asking import check_that_it_stopped, connected
 from .exits import FAILED
 from .output import show_document
 from .settings import Settings
@@ -85,7 +85,8 @@ def _watch(settings: Settings, supervisor: Changeover, plugin: str | None) -> No
             try:
                 document = ask(supervisor, plugin)
             except Disconnected:
-                return
+                break
             if settings.is_screen:
                 click.clear()
             show(settings, document, plugin)
+    check_that_it_stopped(supervisor)
