@@ -29,8 +29,8 @@ class JobInfo:
     generation: int | None = None
     worker: str | None = None
     attempts: int | None = None
-    queued_ms: float | None = None
-    ran_ms: float | None = None
+    queued_ms: int | None = None
+    ran_ms: int | None = None
 
     @classmethod
     def of(cls, record: dict[str, Any]) -> JobInfo:

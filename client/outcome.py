@@ -40,7 +40,7 @@ def refused(document: dict[str, Any]) -> Refused:
     else:
         first = f"{name}: {new or 'the new release'} refused"
         first += f", still on {old}" if old else ""
-        last = "traffic was not touched" if old else "jobs are refused until it starts"
+        last = document.get("meanwhile") or "traffic was not touched"
     why = str(cause) if stage in _TELLING else f"{stage}: {cause}"
     lines = [first, f"  {why}", f"  {last}; fix it and save, or: changeover reload {name}"]
     return Refused("\n".join(lines), document=document, plugin=name)

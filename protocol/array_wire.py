@@ -14,6 +14,13 @@ from .planes import checked_int
 
 KEY = "$array"
 _KINDS = "biufcSUmM"
+# Their plain names, for those who have no numpy to ask; little-endian.
+_NAMED = {
+    "bool": "|b1", "int8": "|i1", "uint8": "|u1",
+    **{f"{kind}{bits}": f"<{kind[0]}{bits // 8}" for bits in (16, 32, 64)
+       for kind in ("int", "uint", "float")},
+    "complex64": "<c8", "complex128": "<c16",
+}  # fmt: skip
 _DTYPE = re.compile(r"[<>|][biufcSUmM]\d{1,9}(\[\d{0,6}[A-Za-zμ]{1,7}\])?")
 _SCALARS = (bool, int, float, str, bytes)  # others, as complex, travel as arrays without a size
 _MOST_DIMENSIONS = 32  # numpy 1.x has no more
@@ -46,6 +53,7 @@ def of_wire(value: dict[Any, Any]) -> Any:
     if not isinstance(head, dict) or not isinstance(data, (bytes, bytearray, memoryview)):
         raise ValueError(f"array: {KEY} must be a map with dtype and shape, beside data")
     name, shape = head.get("dtype"), head.get("shape")
+    name = _NAMED.get(name, name) if isinstance(name, str) else name
     if not isinstance(name, str) or not _DTYPE.fullmatch(name):
         raise ValueError(f"array: dtype {name!r:.40} is not one that travels")
     if not isinstance(shape, (list, tuple)) or len(shape) > _MOST_DIMENSIONS:

@@ -63,6 +63,7 @@ class Changeover:
         self.phases: list[tuple[str, float, str]] = []  # step, seconds, detail
         self.cause = ""
         self.stage = ""  # the step that failed
+        self.meanwhile = ""  # what a refusal meant for callers, in words
         self.drain: Generator[float | None, float, DrainReport] | None = None
         self.report = DrainReport()
         self.lost = 0

@@ -191,6 +191,7 @@ class Changes:
         if bad and change.release is not None and not _serves(plugin, change.release):
             plugin.bad[change.release.digest] = cause
         self._end(plugin, change, "refuse")
+        change.meanwhile = _meanwhile(plugin, change)
         if plugin.live is None:
             plugin.failure = f"{change.stage}: {cause}"
         again_s = None
@@ -214,20 +215,13 @@ class Changes:
             self._desk.narrate("debug", plugin.name, text)
             return
         still = f"still on {live.release}" if live else "nothing serves"
-        meanwhile = "traffic was not touched"
-        if live is None:
-            meanwhile = "jobs are refused until it starts"
-        elif change.report.killed:
-            meanwhile = f"{change.report.killed} jobs were killed"
-        elif change.holds_s is not None:
-            meanwhile = f"callers were held for {change.holds_s:.1f} s"
         then = f"fix it and save, or: changeover reload {plugin.name}"
         if again_s is not None:
             then = f"it is tried again in {again_s:.1f} s, and then by and by"
         self._desk.narrate(
             "error",
             plugin.name,
-            f"{what} refused, {still}\n  {_told(change)}\n  {meanwhile}; {then}",
+            f"{what} refused, {still}\n  {_told(change)}\n  {change.meanwhile}; {then}",
         )
 
     def _supersede(self, plugin: Plugin, change: Changeover, cause: str) -> None:
@@ -293,6 +287,17 @@ class Changes:
 
     def _record(self, plugin: Plugin, change: Changeover) -> None:
         self._desk.give(Record(entry(plugin, change)))
+
+
+def _meanwhile(plugin: Plugin, change: Changeover) -> str:
+    """What a refusal meant for callers."""
+    if plugin.live is None:
+        return "jobs are refused until it starts"
+    if change.report.killed:
+        return f"{change.report.killed} jobs were killed"
+    if change.holds_s is not None:
+        return f"callers were held for {change.holds_s:.1f} s"
+    return "traffic was not touched"
 
 
 def _serves(plugin: Plugin, release: Release) -> bool:

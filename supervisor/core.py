@@ -27,7 +27,7 @@ from .launching import launched_as
 from .orders import Flushed, Order
 from .outcomes import Outcomes
 from .plugin import Plugin
-from .registry import HotReloadManager
+from .registry import Disabled, HotReloadManager
 from .release import Release
 from .releases import known_release, rollback_target
 from .restarts import Restarts
@@ -240,7 +240,8 @@ class Core:
         """Go back to the release that the last cut replaced, or to number `to`."""
         self.desk.now = now
         plugin = self._open_plugin(name)
-        target = rollback_target(plugin, to)
+        is_disabled = isinstance(plugin.spec.reload, Disabled)  # refused, whatever there is
+        target = None if is_disabled else rollback_target(plugin, to)
         change = Changeover(name, plugin.spec, "rollback", who=who, target=target)
         return self._changes.request(plugin, change)
 

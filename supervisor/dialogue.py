@@ -36,6 +36,7 @@ class Dialogue:
         self._session = session
         self._service = session.service
         self._msgids: set[int] = set()
+        self._strays = 0
         self._tasks: set[asyncio.Task[None]] = set()
 
     def take(self, raw: bytes) -> None:
@@ -52,7 +53,15 @@ class Dialogue:
             self._request(message)
         elif message.kind == NOTIFICATION:
             self._notification(message)
-        # R11: a client is never asked, so its responses answer nothing: ignored (R10)
+        else:
+            self._stray()
+
+    def _stray(self) -> None:
+        """R11: a client is never asked, so its response answers nothing: counted (R10)."""
+        self._strays += 1
+        if self._strays > limits.STRAY_RESPONSES:
+            text = f"sent {self._strays} answers, and was asked nothing"
+            raise Fatal(FatalCode.FLOOD, text)
 
     def _check_msgid(self, msgid: int) -> None:
         if msgid in self._msgids:

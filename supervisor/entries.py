@@ -9,13 +9,14 @@ from .release import Release
 
 def entry(plugin: Plugin, change: Changeover, event: str = "changeover") -> dict[str, object]:
     """One changeover. `held` and `bad` are all of the plugin's: a replay needs only the last."""
+    old = change.old if change.number else plugin.live  # what serves, if it came to nothing
     return {
         "event": event,
         "plugin": plugin.name,
         "generation": change.number,
         "who": change.who,
         "why": change.reason,
-        "from": _release(change.old.release if change.old else None),
+        "from": _release(old.release if old else None),
         "to": _release(change.release),
         "outcome": "" if event == "cut" else change.outcome or "done",
         "stage": change.stage,

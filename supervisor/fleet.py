@@ -202,6 +202,7 @@ class Fleet:
         was_booting = worker.state is WorkerState.STARTING
         stage = worker.asked or "boot"
         plugin = self.plugin_of(worker)
+        worker.exit, worker.signal = death.data.get("exit"), death.data.get("signal")
         self.ladder.gone(worker)
         if was_booting:
             self.on_boot_failure(plugin, worker, stage, death)
@@ -225,6 +226,8 @@ class Fleet:
             "generation": generation.number,
             "pid": worker.pid,
             "state": worker.state.value,
+            "exit": worker.exit,
+            "signal": worker.signal,
         }
         self._desk.give(Changed("worker", worker.id, facts))
 

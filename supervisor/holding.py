@@ -75,7 +75,9 @@ class Holding:
         assert change.old is not None
         change.cause = f"{cause}; forced"
         workers = list(change.old.workers.values())
-        change.report.killed += sum(not j.has_ended for w in workers for j in w.jobs.values())
+        killed = sum(not j.has_ended for w in workers for j in w.jobs.values())
+        change.report.killed += killed
+        change.report.drained -= killed  # the drain counts them when it ends
         self._fleet.ladder.kill_all(workers, "drain")
         self._limit(plugin, change)
         self.on_due(plugin)

@@ -17,7 +17,7 @@ from .narrator import Narrator
 from .orders import Changed, Phase
 from .rates import Rates
 from .spec import SupervisorSpec
-from .waiting import SHOWN, notice
+from .waiting import SHOWN, duration, notice
 from .watches import Watches
 from .worker import Worker
 
@@ -48,7 +48,7 @@ class News:
             "seq": self.seq,
             "generation": change.number or None,
             "phase": SHOWN.get(name, name) or "begun",
-            "ms": round(took_s * 1000, 3),
+            **duration(took_s),
             "detail": detail,
             "next": order.step.value,
         }

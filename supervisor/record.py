@@ -58,8 +58,8 @@ def _head(job: Job, state: str, fault: Fault | None) -> bytes:
         "worker": job.worker.id if job.worker else None,
         "state": state,
         "attempts": job.attempts,
-        "queued_ms": round(job.queued_s * 1000, 3),
-        "ran_ms": round(job.ran_s * 1000, 3),
+        "queued_ms": round(job.queued_s * 1000),
+        "ran_ms": round(job.ran_s * 1000),
         "error": fault.wire() if fault else None,
     }
     parts = [_packer.pack_map_header(len(facts) + 1)]

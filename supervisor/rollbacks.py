@@ -51,7 +51,10 @@ class Rollbacks:
         if before is not None:
             self.end_watch(before.change)
         change.watched_until = self._desk.now + plugin.spec.probation_s
-        self._desk.timers.arm(change.watched_until, self._watch_over, plugin, watch)
+        if plugin.spec.probation_s:
+            self._desk.timers.arm(change.watched_until, self._watch_over, plugin, watch)
+        else:  # not even until the next turn of the clock
+            self._watch_over(plugin, watch)
         if change.undoes is not None:
             self._rolled_back(plugin, change.undoes)
 

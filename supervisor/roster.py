@@ -124,8 +124,10 @@ class Roster:
         configured = self._read_config(who)
         begun = [
             self._core.change(self._shell.now(), name, "signal", who=who)
-            for name in self._core.plugins
-            if name not in configured and self._core.registry.auto_reload_enabled(name)
+            for name, plugin in self._core.plugins.items()
+            if name not in configured
+            and not plugin.is_closing  # the config has it no more
+            and self._core.registry.auto_reload_enabled(name)
         ]
         self._shell.act()
         return [*configured.values(), *begun]

@@ -285,9 +285,6 @@ class Service:
         core = self.shell.core
         counts = [plugin.counts for plugin in core.plugins.values()]
         core.stop(self.shell.now(), at_once=at_once)
-        if self._listener is not None:
-            self._listener.close()
-            self._listener = None
         self.shell.act()
         self._look_for_the_end()
         limit_s = self.config.supervisor.stop_timeout_s if timeout_s is None else timeout_s
@@ -308,7 +305,13 @@ class Service:
         }
 
     async def close(self) -> None:
-        """Say goodbye to the clients and let go of everything."""
+        """Say goodbye to the clients and let go of everything.
+
+        Until here whoever wants may connect, to see how far it is or to hurry it.
+        """
+        if self._listener is not None:
+            self._listener.close()
+            self._listener = None
         self.news.watches.close()
         sessions = list(self.sessions)
         await asyncio.gather(*(session.answer_all(ANSWERS_S) for session in sessions))

@@ -82,6 +82,7 @@ def outcome(core: Core, change: Changeover) -> dict[str, Any]:
         "generation": change.number or None,
         "stage": change.stage,
         "cause": change.cause,
+        "meanwhile": change.meanwhile,
         "drained": change.report.drained,
         "killed": change.report.killed,
         "lost": change.lost,
@@ -92,11 +93,16 @@ def outcome(core: Core, change: Changeover) -> dict[str, Any]:
 
 
 def phases(change: Changeover) -> list[dict[str, Any]]:
-    """What it has done so far: `{phase, ms, detail}`."""
+    """What it has done so far: `{phase, ms, us, detail}`."""
     return [
-        {"phase": SHOWN.get(name, name), "ms": round(took_s * 1000, 3), "detail": detail}
+        {"phase": SHOWN.get(name, name), **duration(took_s), "detail": detail}
         for name, took_s, detail in change.phases
     ]
+
+
+def duration(seconds: float) -> dict[str, int]:
+    """In whole milliseconds, as all durations on the wire, and in microseconds for a cut."""
+    return {"ms": round(seconds * 1e3), "us": round(seconds * 1e6)}
 
 
 def _time(core: Core, when: float) -> str:

@@ -36,8 +36,8 @@ class Worker:
     """One process running one release."""
 
     __slots__ = (
-        "asks", "capabilities", "cause", "clock", "ended_jobs", "generation", "id", "jobs",
-        "overdue", "pid", "slot", "state", "timer",
+        "asks", "capabilities", "cause", "clock", "ended_jobs", "exit", "generation", "id", "jobs",
+        "overdue", "pid", "signal", "slot", "state", "timer",
     )  # fmt: skip
 
     def __init__(self, worker_id: str, generation: Generation, slot: int) -> None:
@@ -52,6 +52,8 @@ class Worker:
         self.cause = ""  # why we end it: drain, cancel, stop, protocol, retire, …; "" = we do not
         self.overdue: set[str] = set()  # jobs that outlived kill_grace after cancel or deadline
         self.ended_jobs = 0
+        self.exit: int | None = None  # how its process ended: its status, or the signal's name
+        self.signal: str | None = None
         self.clock = Clock(generation.spec.warm_timeout_s)
         self.timer: Timer | None = None  # of the clock, or of the way out
 

@@ -118,9 +118,9 @@ def test_details_list_the_workers() -> None:
 def change(**changes: Any) -> dict[str, Any]:
     """One element of the answer to `reload`."""
     phases = [
-        {"phase": "staged", "ms": 100.0, "detail": "4 files, 24.1 MB"},
-        {"phase": "warmed", "ms": 4300.0, "detail": ""},
-        {"phase": "parked", "ms": 0.0, "detail": ""},
+        {"phase": "staged", "ms": 100, "us": 100_000, "detail": "4 files, 24.1 MB"},
+        {"phase": "warmed", "ms": 4300, "us": 4_300_000, "detail": ""},
+        {"phase": "parked", "ms": 0, "us": 0, "detail": ""},
     ]
     return {
         "name": "detect", "outcome": "done", "from": OLD, "to": NEW, "stage": "", "cause": "",
@@ -142,13 +142,14 @@ def test_a_changeover_that_was_done_shows_its_phases() -> None:
 
 def test_a_refused_release_says_why_and_what_it_means() -> None:
     cause = "on_check: AssertionError: no boxes\n  x"
-    refused = change(outcome="refused", stage="check", cause=cause)
+    meanwhile = "callers were held for 0.2 s"
+    refused = change(outcome="refused", stage="check", cause=cause, meanwhile=meanwhile)
 
     assert reload_view.lines_of(refused) == [
         "detect: 2.2.0 @4 refused, still on 2.1.0 @3",
         "  on_check: AssertionError: no boxes",
         "    x",
-        "  traffic was not touched; fix it and save, or: changeover reload detect",
+        "  callers were held for 0.2 s; fix it and save, or: changeover reload detect",
     ]
 
 

@@ -91,7 +91,11 @@ class Life:
 
         plugin = self._plugin = self._hooks.run("import", lambda: LoadedPlugin(self._find()))
         self._context = Context(options.get("config") or {}, self._log, self._release)
-        self._hooks.call(plugin, "on_load", self._context)
+        try:
+            self._hooks.call(plugin, "on_load", self._context)
+        except Fault:
+            self.end()  # it may have got half-way: its last call comes in any case
+            raise
         if any(method.is_async for method in plugin.methods.values()):
             self._hooks.coroutines()
         if options.get("reason") == "change":

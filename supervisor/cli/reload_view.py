@@ -75,12 +75,12 @@ def _phases(change: Change) -> Iterator[str]:
     for phase in change.get("phases") or []:
         name = str(phase.get("phase", ""))
         if name not in _SILENT:
-            took = format_duration((phase.get("ms") or 0) / 1000)
+            took = format_duration(phase["us"] / 1e6)
             yield f"  {name:<9}{took:>9}   {phase.get('detail') or ''}".rstrip()
 
 
 def _closing(change: Change) -> str:
-    total = sum(phase.get("ms") or 0 for phase in change.get("phases") or []) / 1000
+    total = sum(phase["us"] for phase in change.get("phases") or []) / 1e6
     parts = [f"done in {format_duration(total)}", f"lost {change.get('lost', 0)}"]
     if change.get("drained"):
         parts.append(f"{change['drained']} finished on the old release")
@@ -115,8 +115,7 @@ def _refused(change: Change) -> Iterator[str]:
     what = f"{release(new)} refused" if new else "refused"
     yield f"{name}: {what}, " + (f"still on {release(old)}" if old else "there is no other release")
     yield from _cause(change)
-    untouched = "traffic was not touched" if old else "jobs are refused until it starts"
-    yield f"  {untouched}; fix it and save, or: changeover reload {name}"
+    yield f"  {change.get('meanwhile')}; fix it and save, or: changeover reload {name}"
 
 
 def _rolled_back(change: Change) -> Iterator[str]:
