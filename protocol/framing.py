@@ -1,6 +1,6 @@
 """Where one message ends and the next begins, without decoding what is in it.
 
-`msgpack.Unpacker.skip()` walks over a value and `tell()` says where it ended, so a message is
+The unpacker's `skip()` walks over a value and `tell()` says where it ended, so a message is
 cut out of the stream as bytes: 1 MiB of empty maps costs 1 MiB, not 74. A splitter that has
 reported a fault is out of step and must be thrown away.
 """
@@ -9,9 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import msgpack
-
 from . import limits
+from .codec import msgpack, new_unpacker
 from .errors import Fatal, FatalCode
 
 _FIRST = (0x94, 0x93)  # R1: fixarray of 4 (request, response) or of 3 (notification)
@@ -29,9 +28,7 @@ class Splitter:
 
     def __init__(self, message_bytes: int = limits.MESSAGE_BYTES) -> None:
         self._limit = message_bytes
-        # The limit is ours to judge (a clear 2001), so msgpack's own must lie above it: what
-        # one read adds to an unfinished message may be several whole ones.
-        self._unpacker = msgpack.Unpacker(max_buffer_size=2**31 - 1, strict_map_key=False)
+        self._unpacker = new_unpacker()
         self._buffer = bytearray()
         self._start = 0  # stream offset of _buffer[0]
 

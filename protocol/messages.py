@@ -11,9 +11,8 @@ import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import msgpack
-
 from . import limits
+from .codec import array_header, map_header, msgpack, new_unpacker
 from .errors import Code, Fatal, FatalCode, Fault
 
 REQUEST, RESPONSE, NOTIFICATION = 0, 1, 2
@@ -21,11 +20,9 @@ NIL = b"\xc0"
 
 _METHOD = re.compile(r"(?!nvim_)[a-z][a-z0-9_]*(?<!_event)")
 _COURTESY = ("nvim_get_api_info", "nvim_set_client_info")
-_packer = msgpack.Packer(autoreset=True)
 _UNREADABLE = (ValueError, TypeError, msgpack.UnpackException)  # TypeError: an array as a map's key
 _BIN = frozenset(b"\xc4\xc5\xc6")
 _STR = frozenset((*range(0xA0, 0xC0), 0xD9, 0xDA, 0xDB))
-_DEPTH_PREFIX = b"\x91" * (limits.NESTING_FATAL - limits.NESTING_DEPTH)
 
 
 class Packed(bytes):
@@ -50,7 +47,7 @@ def pack(value: Any) -> bytes:
 
 def pack_map(values: dict[str, Any]) -> bytes:
     """A map whose values may be `Packed`."""
-    parts = [_packer.pack_map_header(len(values))]
+    parts = [map_header(len(values))]
     for key, value in values.items():
         parts.append(pack(key))
         parts.append(value if isinstance(value, Packed) else pack(value))
@@ -96,7 +93,7 @@ def unpack_options(raw: bytes, large: str = "") -> dict[str, Any]:
 
 def _without(raw: bytes, large: str) -> tuple[bytes, dict[str, Any]]:
     """The options without a large one, which is not walked over by whoever checks the others."""
-    unpacker = msgpack.Unpacker(max_buffer_size=0, strict_map_key=False)
+    unpacker = new_unpacker()
     unpacker.feed(raw)
     name, parts, held = pack(large), [], {}
     try:
@@ -113,7 +110,7 @@ def _without(raw: bytes, large: str) -> tuple[bytes, dict[str, Any]]:
                 parts.append(raw[start:end])
     except _UNREADABLE:
         return raw, {}  # no map: whoever reads it says so
-    return b"".join((_packer.pack_map_header(len(parts)), *parts)), held
+    return b"".join((map_header(len(parts)), *parts)), held
 
 
 def check_plain(value: Any) -> None:
@@ -156,9 +153,7 @@ def notification(method: str, params: Sequence[Any]) -> bytes:
 
 def request_raw(msgid: int, method: str, parts: Sequence[bytes]) -> bytes:
     """A request whose params are packed already."""
-    return b"".join(
-        (b"\x94\x00", pack(msgid), pack(method), _packer.pack_array_header(len(parts)), *parts)
-    )
+    return b"".join((b"\x94\x00", pack(msgid), pack(method), array_header(len(parts)), *parts))
 
 
 def response_raw(msgid: int, result: bytes) -> bytes:
@@ -168,7 +163,7 @@ def response_raw(msgid: int, result: bytes) -> bytes:
 
 def notification_raw(method: str, parts: Sequence[bytes]) -> bytes:
     """A notification whose params are packed already."""
-    return b"".join((b"\x93\x02", pack(method), _packer.pack_array_header(len(parts)), *parts))
+    return b"".join((b"\x93\x02", pack(method), array_header(len(parts)), *parts))
 
 
 def open_message(raw: bytes) -> Message:
@@ -177,7 +172,7 @@ def open_message(raw: bytes) -> Message:
     Raises Fatal BAD_ENVELOPE when it is none, Fault (with `msgid`) when the envelope is one but
     the call cannot be taken: too deep, too many params.
     """
-    unpacker = msgpack.Unpacker(max_buffer_size=0, strict_map_key=False)
+    unpacker = new_unpacker()
     unpacker.feed(raw)
     try:
         message = _open(unpacker, raw)
@@ -271,10 +266,9 @@ def is_method_name(name: str) -> bool:
 def is_too_deep(raw: bytes, around: int = 0) -> bool:
     """Is this packed value, inside so many containers, nested deeper than 64?
 
-    Skip with 1024-64 bytes of 0x91 in front: msgpack's own stack then ends at 64 levels.
+    Skip as if inside 1024-64 more: the unpacker's own stack then ends at 64 levels.
     """
-    unpacker = msgpack.Unpacker(max_buffer_size=0, strict_map_key=False)
-    unpacker.feed(_DEPTH_PREFIX + b"\x91" * around)
+    unpacker = new_unpacker(inside=limits.NESTING_FATAL - limits.NESTING_DEPTH + around)
     unpacker.feed(raw)
     try:
         unpacker.skip()

@@ -12,9 +12,8 @@ from __future__ import annotations
 import datetime as dt
 from typing import Any
 
-import msgpack
-
 from . import array_wire, frame_wire
+from .codec import msgpack
 from .frame import Frame
 from .refusal import PACK_ERRORS, refusal
 
@@ -42,7 +41,7 @@ def unpack_payload(raw: bytes) -> Any:
     try:
         return msgpack.unpackb(raw, object_hook=hook, ext_hook=_ext, timestamp=3)
     except _UNPACK_ERRORS as err:
-        if "strict_map_key" not in str(err):
+        if "map key" not in str(err):
             raise ValueError(f"not readable: {err or type(err).__name__}") from None
     return _unpack_odd_keys(raw)
 

@@ -14,6 +14,7 @@ from importlib.machinery import (
     ExtensionFileLoader,
     FileFinder,
     ModuleSpec,
+    PathFinder,
     SourceFileLoader,
 )
 from types import CodeType, ModuleType
@@ -61,8 +62,17 @@ def load_file(name: str, path: str, package: str = "") -> ModuleType:
 def free_name(stem: str) -> str:
     """A module name for a file: its stem, unless that is taken or no name."""
     name = "".join(letter if letter.isalnum() else "_" for letter in stem)
-    is_taken = name in sys.modules or name in getattr(sys, "stdlib_module_names", ())
+    is_taken = name in sys.modules or _is_standard(name)
     return f"plugin_{name}" if is_taken or not name.isidentifier() else name
+
+
+def _is_standard(name: str) -> bool:
+    names: frozenset[str] | None = getattr(sys, "stdlib_module_names", None)
+    if names is not None:
+        return name in names
+    library = os.path.dirname(os.__file__)  # Python 3.9 has no list of them
+    folders = [library, os.path.join(library, "lib-dynload")]
+    return name in sys.builtin_module_names or PathFinder.find_spec(name, folders) is not None
 
 
 def _run(spec: ModuleSpec) -> ModuleType:
