@@ -22,6 +22,8 @@ def plugin_options(plugin: Source | Mapping[str, Any]) -> dict[str, Any]:
     options: dict[str, Any] = dict(plugin) if isinstance(plugin, Mapping) else {"source": plugin}
     if "source" in options:
         options["source"] = _source(options["source"])
+    if isinstance(options.get("python"), (str, os.PathLike)):
+        options["python"] = _interpreter(options["python"])
     command = options.get("command")
     if isinstance(command, (list, tuple)):
         options["command"] = [_program(str(command[0])), *map(str, command[1:])] if command else []
@@ -42,6 +44,13 @@ def _path(path: str) -> str:
     if _PACKAGE_OBJECT.fullmatch(path) and not os.path.exists(path):
         return path  # "package:object"
     return os.path.abspath(os.path.expanduser(path))
+
+
+def _interpreter(python: str | os.PathLike[str]) -> str:
+    """A str without a slash is a name for PATH."""
+    path = os.fspath(python)
+    is_name = isinstance(python, str) and os.sep not in path and not path.startswith((".", "~"))
+    return path if is_name else os.path.abspath(os.path.expanduser(path))
 
 
 def _program(word: str) -> str:

@@ -44,6 +44,8 @@ def check_plugin(
         checked["source"] = absolute(base, source)
     if "/" in "".join(checked.get("command", [])[:1]):
         checked["command"] = [absolute(base, checked["command"][0]), *checked["command"][1:]]
+    if (python := checked.get("python", "")).startswith((".", "~")) or "/" in python:
+        checked["python"] = absolute(base, python)  # any other is a name for PATH
     return checked, meant
 
 
@@ -86,6 +88,21 @@ _RULES: tuple[tuple[Callable[[Values], bool], set[str], str], ...] = (
         lambda v: bool(v.get("object") and v.get("command")),
         {"object", "command"},
         "has an object, which is looked for in a Python source, and a command",
+    ),
+    (
+        lambda v: bool(v.get("python") and v.get("command")),
+        {"python", "command"},
+        "has a python, which runs a Python source, and a command: one of the two",
+    ),
+    (
+        lambda v: bool(v.get("python")) and _runs_a_callable(v),
+        {"python", "source"},
+        "has a python, but a callable runs on the one that it comes from: put it in a file",
+    ),
+    (
+        lambda v: bool(v.get("python")) and v.get("start") in {"spawn", "forkserver"},
+        {"python", "start"},
+        'has a python, which is executed: leave start away or make it "exec"',
     ),
     (
         lambda v: bool(v.get("include")) and _runs_a_callable(v),

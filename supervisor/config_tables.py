@@ -34,6 +34,7 @@ class PluginTable(TypedDict, total=False):
     source: Annotated[str | bytes, PlainValidator(config_values.source)]
     object: Argument
     command: Annotated[list[Argument], Field(max_length=1024)]
+    python: Annotated[str, PlainValidator(config_values.python)]
     include: Texts
     config: Annotated[dict[str, Any], PlainValidator(config_values.carried)]
     env: Annotated[dict[str, str], PlainValidator(config_values.env)]

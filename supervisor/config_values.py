@@ -82,6 +82,11 @@ def argument(value: object) -> str:
     return value
 
 
+def python(value: object) -> str:
+    """An interpreter; "" is the supervisor's own."""
+    return "" if value == "" else text(value)
+
+
 def pin(value: object) -> str:
     """The 64 digits of a pin; "" is none."""
     if value == "":

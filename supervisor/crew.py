@@ -7,6 +7,7 @@ or its process does becomes a fact for the core.
 from __future__ import annotations
 
 import asyncio
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ from .launcher import Launcher
 from .log_ring import Level
 from .logs import StderrPump
 from .process import Process
+from .runtime import Runtime
 from .source import staged_command
 from .spec import PluginSpec
 from .staged import StageError
@@ -45,6 +47,7 @@ class Crew:
         self._core = shell.core
         self._id = supervisor_id
         self._state_dir = state_dir
+        self._runtime = Runtime(state_dir / "runtime")
         self._listener = listener
         self._links: dict[str, WorkerLink] = {}
         self._pumps: dict[str, StderrPump] = {}
@@ -129,7 +132,8 @@ class Crew:
             plugin = self._core.plugins.get(generation.spec.name)
             if plugin is not None and plugin.live is generation:  # it was staged long ago
                 await self._shell.staging.prove(generation)
-            started = await self._launcher.start(self._launch_spec(worker))
+            runtime = await self._runtime_for(generation.spec)
+            started = await self._launcher.start(self._launch_spec(worker, runtime))
         except (SpawnError, StageError) as error:
             self._core.spawn_failed(self._shell.now(), worker, error.message, luck=error.bad_luck)
             self._shell.act()
@@ -161,7 +165,13 @@ class Crew:
             started, self._children, lambda ended: self._exited(worker, ended)
         )
 
-    def _launch_spec(self, worker: Worker) -> LaunchSpec:
+    async def _runtime_for(self, spec: PluginSpec) -> str:
+        """What another interpreter runs; the supervisor's own has it installed."""
+        if not spec.python:
+            return ""
+        return str(await self.loop.run_in_executor(self._shell.files, self._runtime.path))
+
+    def _launch_spec(self, worker: Worker, runtime: str) -> LaunchSpec:
         generation = worker.generation
         spec, release = generation.spec, generation.release
         return LaunchSpec(
@@ -170,6 +180,8 @@ class Crew:
             slot=worker.slot,
             start=_start_method(spec),
             command=staged_command(spec.command, release.path) if spec.command else (),
+            python=_interpreter(spec.python),
+            runtime=runtime,
             source=release.path,
             shown=release.shown,
             object=spec.object,
@@ -269,6 +281,12 @@ def _start_method(spec: PluginSpec) -> Any:
     if spec.start != "auto":
         return spec.start
     return "spawn" if spec.pickled else "exec"
+
+
+def _interpreter(python: str) -> str:
+    """The program itself where the folder of a venv is named; a name is left to PATH."""
+    is_folder = os.path.isabs(python) and os.path.isdir(python)
+    return os.path.join(python, "bin", "python") if is_folder else python
 
 
 def _signal_name(ended: Exit) -> str | None:

@@ -22,6 +22,7 @@ MAX_LUCK = 5  # times that bad luck may take something from one changeover
 # What a process does to itself: now and then bad luck, but not so many times in a row.
 OWN_SIGNALS = ("SIGSEGV", "SIGABRT", "SIGBUS", "SIGFPE", "SIGILL", "SIGSYS", "SIGTRAP")
 EMPTY = b"\x90"  # an array without values
+BEFORE_LOAD = ("spawn", "boot", "hello")  # another Python is to blame here, not the content
 LOST_REASONS = {"drain": "killed_at_drain", "stop": "stopped", "protocol": "protocol"}
 
 
@@ -90,8 +91,10 @@ class Deaths:
             return
         luck = luck and signal not in OWN_SIGNALS
         where = "" if stage in ("", "load", "boot", "spawn") else f"{stage}: "
-        cause = f"{where}{fault.message}{_last_words(fault)}"
-        self._changes.refuse(plugin, change, cause, bad=not luck, luck=luck)
+        python = worker.generation.spec.python if stage in BEFORE_LOAD else ""
+        by = f'; started by python = "{python}"' if python and stage != "spawn" else ""
+        cause = f"{where}{fault.message}{by}{_last_words(fault)}"
+        self._changes.refuse(plugin, change, cause, bad=not (luck or python), luck=luck)
 
     def _try_again(self, plugin: Plugin, change: Changeover, worker: Worker, fault: Fault) -> None:
         delay_s = back_off_s(change.spec, change.luck)

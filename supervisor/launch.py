@@ -69,6 +69,8 @@ class LaunchSpec:
     slot: int
     start: Literal["exec", "spawn", "forkserver"] = "exec"
     command: tuple[str, ...] = ()  # a program, with the staged path in its place
+    python: str = ""  # another interpreter, which needs the `runtime` (`runtime.py`)
+    runtime: str = ""
     source: str = ""  # the staged path
     shown: str = ""  # the path that people know
     object: str = ""
@@ -93,9 +95,11 @@ class LaunchSpec:
 
     def argv(self) -> list[str]:
         """The whole command line of an executed worker."""
-        if not self.command:
-            return [sys.executable, "-P", "-m", "changeover.worker", *self.arguments()]
-        return list(self.command)
+        if self.command:
+            return list(self.command)
+        if self.python:
+            return [self.python, self.runtime, *self.arguments()]
+        return [sys.executable, "-P", "-m", "changeover.worker", *self.arguments()]
 
     def environment(self) -> dict[str, str]:
         """The supervisor's own environment, the plugin's `env`, and what names the worker."""

@@ -60,7 +60,7 @@ class Launcher:
                 ends.take(*pipes.ours)
                 return started
         except OSError as err:
-            raise SpawnError.of(spec.shown or spec.argv()[0], err) from err
+            raise SpawnError.of(spec.python or spec.shown or spec.argv()[0], err) from err
         except ValueError as err:  # a null byte in an argument or the environment
             raise SpawnError(f"cannot start {spec.shown!r}: {err}", bad_luck=False) from err
 

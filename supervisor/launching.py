@@ -7,8 +7,8 @@ from dataclasses import replace
 from .spec import PluginSpec
 
 LAUNCH_KEYS = (
-    "source", "pickled", "object", "command", "include", "config", "env", "workers",
-    "concurrency", "start", "preload",
+    "source", "pickled", "object", "command", "python", "include", "config", "env",
+    "workers", "concurrency", "start", "preload",
 )  # fmt: skip
 
 

@@ -24,6 +24,7 @@ class PluginSpec:
     pickled: bytes = b""  # a callable given from code, pickled by dill in the client
     object: str = ""
     command: tuple[str, ...] = ()
+    python: str = ""  # an absolute path, or a name for PATH; "" is the supervisor's own
     include: tuple[str, ...] = ()
     config: dict[str, Any] = field(default_factory=dict)
     env: dict[str, str] = field(default_factory=dict)

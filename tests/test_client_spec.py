@@ -85,6 +85,16 @@ def test_a_program_with_a_path_is_made_absolute(
     assert plugin_options({"command": ["{source}"]})["command"] == ["{source}"]
 
 
+def test_a_python_with_a_path_is_made_absolute(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for given in ("./blur", "blur/bin/python", ".blur", Path("blur")):
+        options = plugin_options({"source": "a.py", "python": given})
+        assert options["python"] == str(tmp_path / given)
+    assert plugin_options({"source": "a.py", "python": "python3"})["python"] == "python3"
+
+
 def test_what_is_neither_is_named() -> None:
     with pytest.raises(TypeError, match="a path, a callable or a map"):
         plugin_options(5)  # type: ignore[arg-type]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 
 from changeover.supervisor import config_tables as tables
-from changeover.supervisor.config import Config, ConfigError, Layers, load, plugin_spec
+from changeover.supervisor.config import Config, ConfigError, Layers, load, load_tables, plugin_spec
 from changeover.supervisor.config_changes import CHANGEOVER_KEYS, LIVE_KEYS, changed_keys
 from changeover.supervisor.registry import Cron, Disabled, Every, OnChange, OnSignal
 from changeover.supervisor.spec import PluginSpec, SupervisorSpec
@@ -45,6 +46,7 @@ format = "auto"
 source  = "plugins/denoise.py"
 object  = ""
 command = []
+python  = ""
 include = []
 config  = {}
 env     = {}
@@ -201,6 +203,27 @@ def test_paths_are_relative_to_the_folder_of_the_file(
     assert config.plugins["b"].command == ("python3", "-u")
 
 
+@pytest.mark.parametrize("path", ["venvs/blur/bin/python", "./blur", ".venv", "../blur"])
+def test_a_python_with_a_path_is_relative_to_the_folder_of_the_file(
+    loaded: Load, tmp_path: Path, path: str
+) -> None:
+    config = loaded(f'[plugins.p]\nsource = "p.py"\npython = "{path}"\n')
+
+    assert config.plugins["p"].python == os.path.normpath(tmp_path / path)
+    assert load_tables(tmp_path / "changeover.toml")["p"]["python"] == config.plugins["p"].python
+
+
+def test_a_python_without_a_path_is_a_name(loaded: Load) -> None:
+    config = loaded('[defaults]\npython = "python3.12"\n[plugins.p]\nsource = "p.py"\n')
+
+    assert config.plugins["p"].python == "python3.12"
+
+
+def test_a_callable_has_the_python_that_it_comes_from(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="has a python, but a callable runs on the one that"):
+        plugin_spec("p", {"source": b"pickled", "python": "python3"}, tmp_path)
+
+
 def test_a_path_may_begin_at_home(loaded: Load, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/home/somebody")
 
@@ -258,6 +281,8 @@ def test_all_mistakes_are_reported_at_once_one_line_each(
         ('warm_timeout = "0s"', "warm_timeout: must be longer than zero"),
         ('include = "a"', 'include: must be a list, such as ["a", "b"], not "a"'),
         ("include = [3]", "include.0: must be text, not 3"),
+        ("python = 3", "python: must be text, not 3"),
+        ('python = " "', 'python: must be text, not " "'),
         ("config = 3", "config: must be a table"),
         ("config = {at = 2024-01-01}", "config: at is a date; write it as text"),
         ("config = {big = 18446744073709551616}", "config: big does not fit into 64 bits"),
@@ -289,6 +314,14 @@ def test_a_wrong_value_is_refused(
         ('command = ["./a", "{source}"]', "has {source} in its command but no source"),
         ('command = ["./a"]\nobject = "A"', "has an object"),
         ('command = ["./a"]\nstart = "spawn"', "which is always executed"),
+        (
+            'command = ["./a"]\npython = "python3"',
+            "has a python, which runs a Python source, and a",
+        ),
+        (
+            'source = "p.py"\npython = "python3"\nstart = "forkserver"',
+            "has a python, which is exec",
+        ),
     ],
 )
 def test_keys_that_do_not_go_together_are_refused(

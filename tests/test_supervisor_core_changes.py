@@ -111,6 +111,23 @@ def test_garbage_before_hello_is_bad() -> None:
     assert (change.outcome, change.cause) == ("refused", f"hello: {text}")
 
 
+@pytest.mark.parametrize("life", [Life(hello=EXITS), Life(spawn=NO_SUCH)], ids=["hello", "spawn"])
+def test_another_python_that_starts_nothing_says_nothing_of_the_content(life: Life) -> None:
+    bench = serving(python="/venv")
+    bench.lives["B"] = life
+    change = write(bench, "B")
+    assert change.outcome == "refused"
+    assert not bench.plugin.bad
+
+
+def test_what_another_python_cannot_load_is_bad() -> None:
+    bench = serving(python="/venv")
+    bench.lives["B"] = Life(load=EXITS)
+    change = write(bench, "B")
+    assert change.outcome == "refused"
+    assert digest_of("B") in bench.plugin.bad
+
+
 # -- failures.md 15, 29: bad luck
 
 

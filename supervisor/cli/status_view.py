@@ -72,6 +72,7 @@ def details(name: str, plugin: Plugin) -> Iterator[str]:
         "loaded": _moment(release.get("loaded_at")),
         "generation": plugin.get("generation"),
         "source": plugin.get("source"),
+        "python": plugin.get("python"),
         "jobs": f"{plugin.get('running', 0)} running, {plugin.get('queued', 0)} queued",
         "counts": ", ".join(f"{value} {key}" for key, value in plugin.get("counts", {}).items()),
         "waits for": waits_for(name, plugin),
