@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -63,6 +64,23 @@ MSGPACK = """
 def run():
     import msgpack
     return msgpack.ORIGIN
+"""
+# Threads that take turns all the time.
+HEADS = """
+import sys, threading
+sys.path.insert(0, sys.argv[1])
+sys.setswitchinterval(1e-6)
+from changeover.protocol.codec import array_header
+heads = set()
+
+def pack():
+    for _ in range(50000):
+        heads.add(array_header(3))
+
+threads = [threading.Thread(target=pack) for _ in range(4)]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+print(heads)
 """
 
 
@@ -156,14 +174,11 @@ def test_values_may_be_as_deep_and_as_odd_as_anywhere(venv: Path, plugin_file: P
         assert worker.run("still") == "still"
 
 
-def test_jobs_at_once_do_not_mix_their_items(venv: Path, plugin_file: PluginFile) -> None:
-    with start(venv, plugin_file("parts.py", HEAD + GENERATOR)) as worker:
-        worker.boot(concurrency=4)
-        jobs = [worker.ask_job(f"job-{n}", 300, stream=300, progress=True) for n in range(4)]
-        assert [worker.answer(job) for job in jobs] == [None] * 4
-        for n in range(4):
-            mine = [params for params in worker.told("item") if params[0] == f"job-{n}"]
-            assert mine == [[f"job-{n}", index, {"item": index}] for index in range(300)]
+def test_threads_do_not_mix_the_heads_of_their_messages(venv: Path) -> None:
+    runtime = Runtime(venv / "runtime").path()
+    command = [str(venv / "bin/python"), "-c", HEADS, str(runtime)]
+    done = subprocess.run(command, check=True, capture_output=True, timeout=pythons.WAIT_S)
+    assert done.stdout == b"{b'\\x93'}\n"
 
 
 def test_a_file_may_be_called_as_a_module_of_the_standard_library(
