@@ -29,6 +29,8 @@ class ChangeLaws:
         self._cut: dict[str, int] = {}  # plugin: the generation that serves
         self._held: dict[str, float] = {}  # plugins whose queue a changeover holds, until when
         self._numbers: dict[tuple[str, str], int] = {}  # plugin, digest: the release's number
+        self._marked: set[int] = set()  # changeovers that began with bad or held content
+        self._loading: set[int] = set()  # generations of which a worker was asked to load
 
     # -- 3: after the cut no job starts on the old release
 
@@ -88,16 +90,35 @@ class ChangeLaws:
         change = order.change
         if order.step is Step.HOLD:
             self._hold(change)
-        elif order.step is Step.WARM and change.reason in ("file", "signal", "config"):
-            plugin, release = self._world.core.plugins[change.plugin], change.release
-            if release is not None and change.target is None:
-                is_marked = release.digest in plugin.bad or release.digest in plugin.held
-                require(not is_marked, f"{plugin.name}: {change.reason} warms marked content")
+        elif order.step is Step.WARM:
+            self._warm(change)
+
+    def _warm(self, change: Changeover) -> None:
+        plugin, release = self._world.core.plugins[change.plugin], change.release
+        assert release is not None
+        is_marked = release.digest in plugin.bad or release.digest in plugin.held
+        if is_marked:
+            self._marked.add(change.number)
+        if change.reason in ("file", "signal", "config") and change.target is None:
+            require(not is_marked, f"{plugin.name}: {change.reason} warms marked content")
 
     def spawned(self, process: Process) -> None:
         """4: a process is started, of bytes that are in the store."""
         release = process.worker.generation.release
         require(bool(release.path), f"{process.worker} is started from nowhere")
+
+    # -- content that nobody has read is not to blame
+
+    def _check_blame(self, change: Changeover) -> None:
+        """What another Python could not begin with says nothing of the content."""
+        plugin, release = self._world.core.plugins.get(change.plugin), change.release
+        new = change.new
+        if plugin is None or release is None or new is None or not change.spec.python:
+            return
+        is_marked = release.digest in plugin.bad
+        has_been_read = bool(change.warm) or new.number in self._loading
+        may_be = has_been_read or change.number in self._marked
+        require(may_be or not is_marked, f"{plugin.name}: unread content is marked")
 
     # -- 2: before the cut nothing that serves is touched
 
@@ -119,6 +140,8 @@ class ChangeLaws:
 
     def asked(self, process: Process, method: str) -> None:
         """A control request."""
+        if method == "load":
+            self._loading.add(process.worker.generation.number)
         needs = NEEDS.get(method)
         has = needs is None or needs in process.worker.capabilities
         require(has, f"{method} asked without capability")
@@ -142,6 +165,8 @@ class ChangeLaws:
         self._held.pop(change.plugin, None)
         at_rest = change.has_ended or change.step in (Step.WATCH, Step.RETIRE)
         require(at_rest, f"a changeover is said to have ended in {change.step}")
+        if change.outcome == "refused":
+            self._check_blame(change)
 
     def check_holds(self) -> None:
         """After every step."""

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from changeover.protocol.errors import Fault
+from changeover.supervisor import deaths
 from changeover.supervisor.cancelling import Cancelling
 from changeover.supervisor.changeover import Changeover
 from changeover.supervisor.core import Core
@@ -33,7 +34,7 @@ from changeover.supervisor.steps import Steps
 from changeover.supervisor.talking import Talking
 from changeover.supervisor.worker import Worker
 
-Defect = tuple[object, str, Callable[..., Any]]  # whose method, its name, what stands there instead
+Defect = tuple[object, str, object]  # whose method, its name, what stands there instead
 
 
 def _forgets(_self: Routing, _plugin: Plugin, job: Job) -> None:
@@ -170,6 +171,7 @@ DEFECTS: dict[str, Defect] = {
     "a generation's number is used twice": (Desk, "next_generation", lambda _: 1),
     "a watch never ends": (Rollbacks, "_watch_over", lambda *_: None),
     "bad content is tried again": (Plugin, "mark", lambda *_: ""),
+    "content that nobody has read is bad": (deaths, "BEFORE_LOAD", ()),
     # the workers
     "a late exit is not heard": (Core, "exited", _is_deaf_to_late_exits),
     "a crashed worker is not replaced": (Fleet, "fill", lambda *_: None),

@@ -65,6 +65,7 @@ def random_spec(rng: Random, name: str) -> PluginSpec:
         max_errors_factor=rng.choice((2.0, None)),
         max_errors_rate=rng.choice((None, 0.05)),
         pin=digest_of(f"{name}/A") if rng.random() < 0.05 else "",
+        python="/venv" if slow > 1.0 else "",
     )
 
 
