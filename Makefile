@@ -31,7 +31,7 @@ types: $(VENV)/.tools
 
 # -P: the wheel is tested, never the folders that lie here.
 pytest: $(VENV)/.tools
-	@.ci/system-packages ffmpeg gcc
+	@.ci/system-packages ffmpeg gcc bubblewrap
 	$(PY) -P -m pytest -q -n auto $(TESTS)
 
 clean:

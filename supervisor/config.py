@@ -113,7 +113,12 @@ class _Reading:
             scoped = above.every_plugin | above.plugins.get(name, {})
             over = {key: given.value for key, given in scoped.items()}
             tables[name] = {**below, **self.tables["plugins"][name], **over}
-            paths = {"source": spec.source, "command": list(spec.command), "python": spec.python}
+            paths = {
+                "source": spec.source,
+                "command": list(spec.command),
+                "python": spec.python,
+                "launcher": list(spec.launcher),
+            }
             tables[name] |= {key: path for key, path in paths.items() if path}
         return tables
 

@@ -42,8 +42,10 @@ def check_plugin(
     checked, meant = mistakes.checked(_PLUGIN, values, PLUGIN_KEYS, where)
     if isinstance(source := checked.get("source"), str):
         checked["source"] = absolute(base, source)
-    if "/" in "".join(checked.get("command", [])[:1]):
-        checked["command"] = [absolute(base, checked["command"][0]), *checked["command"][1:]]
+    for key in ("command", "launcher"):
+        program, *rest = checked.get(key) or [""]
+        if "/" in program:
+            checked[key] = [absolute(base, program), *rest]
     if (python := checked.get("python", "")).startswith((".", "~")) or "/" in python:
         checked["python"] = absolute(base, python)  # any other is a name for PATH
     return checked, meant
@@ -118,6 +120,24 @@ _RULES: tuple[tuple[Callable[[Values], bool], set[str], str], ...] = (
         lambda v: bool(v.get("preload")) and v.get("start") != "forkserver",
         {"preload", "start"},
         'has modules to preload, which takes start = "forkserver"',
+    ),
+    (
+        lambda v: v.get("isolation", "trusted") != "trusted" and v.get("start") == "forkserver",
+        {"isolation", "start"},
+        'has an isolation, which takes start = "exec" or "spawn": a fork server shares its memory',
+    ),
+    (
+        lambda v: bool(v.get("launcher")) and v.get("start") == "forkserver",
+        {"launcher", "start"},
+        'has a launcher, which takes start = "exec" or "spawn": a fork server has no command line',
+    ),
+    (
+        lambda v: (
+            v.get("isolation", "trusted") == "trusted"
+            and bool(v.get("env_pass") or v.get("network"))
+        ),
+        {"isolation", "env_pass", "network"},
+        'has env_pass or network, which take isolation = "limited" or "sandboxed": trusted has all',
     ),
     (
         lambda v: v.get("swap") == "handoff" and v.get("workers", 1) > 1,

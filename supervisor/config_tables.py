@@ -14,7 +14,7 @@ from typing_extensions import TypedDict  # typing's own from Python 3.12 on
 
 from . import config_values, units
 from .registry import ReloadPolicy
-from .spec import Start, Swap
+from .spec import Isolation, Start, Swap
 
 STRICT = ConfigDict(extra="forbid", strict=True)
 
@@ -49,6 +49,10 @@ class PluginTable(TypedDict, total=False):
     kill_grace: Duration
     restart: Annotated[tuple[float, float], PlainValidator(units.backoff)]
     crash_loop: Annotated[tuple[int, float], PlainValidator(units.burst)]
+    isolation: Isolation
+    env_pass: Annotated[list[str], PlainValidator(config_values.variables)]
+    network: bool
+    launcher: Annotated[list[Argument], Field(max_length=1024)]
     start: Start
     preload: Texts
     reload: Annotated[ReloadPolicy, PlainValidator(config_values.reload)]

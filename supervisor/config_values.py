@@ -112,13 +112,28 @@ def env(value: object) -> dict[str, str]:
     if not isinstance(value, dict):
         raise ValueError(f'must be a table, such as {{LANG = "C"}}, not {show(value)}')
     for name, content in value.items():
-        if not isinstance(name, str) or not name or "=" in name or "\0" in name:
-            raise ValueError(f"{show(name)} cannot be the name of an environment variable")
-        if name.startswith("CHANGEOVER_"):
-            raise ValueError(f"{name} is set by changeover itself")
+        _check_variable(name)
         if not isinstance(content, str) or "\0" in content:
             raise ValueError(f"{name} must be text, not {show(content)}")
     return value
+
+
+def variables(value: object) -> list[str]:
+    """Names of environment variables."""
+    if not isinstance(value, list):
+        raise ValueError(f'must be a list of names, such as ["HTTP_PROXY"], not {show(value)}')
+    for name in value:
+        _check_variable(name)
+        if "*" in name:
+            raise ValueError(f"{name} is a pattern; name each variable")
+    return value
+
+
+def _check_variable(name: object) -> None:
+    if not isinstance(name, str) or not name or "=" in name or "\0" in name:
+        raise ValueError(f"{show(name)} cannot be the name of an environment variable")
+    if name.startswith("CHANGEOVER_"):
+        raise ValueError(f"{name} is set by changeover itself")
 
 
 def carried(value: object) -> dict[str, Any]:

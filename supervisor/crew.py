@@ -14,10 +14,15 @@ from typing import TYPE_CHECKING, Any
 from ..protocol.errors import Code, Fatal, FatalCode, Fault
 from . import orders as o
 from .children import Children, Exit
+from .confine import landlock_abi
+from .containment import Containment, programs
+from .environment import explain_withheld
+from .folders import Folders
 from .guard import Guard
 from .job import Job
 from .launch import LaunchSpec, SpawnError, Started
 from .launcher import Launcher
+from .levels import Levels
 from .log_ring import Level
 from .logs import StderrPump
 from .process import Process
@@ -46,14 +51,16 @@ class Crew:
         self._shell = shell
         self._core = shell.core
         self._id = supervisor_id
-        self._state_dir = state_dir
         self._runtime = Runtime(state_dir / "runtime")
+        self._folders = Folders(state_dir, supervisor_id, shell.files)
         self._listener = listener
         self._links: dict[str, WorkerLink] = {}
         self._pumps: dict[str, StderrPump] = {}
         self._processes: dict[str, Process] = {}
         self._spawning: dict[str, asyncio.Task[None]] = {}
+        self._withheld: dict[str, set[str]] = {}  # variables, from workers that are contained
         self._children = Children()
+        self._levels = Levels(self._children, landlock_abi())
         self._guard = Guard(
             self._children, supervisor_id, lambda text: listener.narrate("warning", "", text)
         )
@@ -65,6 +72,10 @@ class Crew:
         """Take orphans in and reap them, and have a guard. On the main thread's loop."""
         self._children.attach()
         self._guard.start()
+
+    async def refusal(self, spec: PluginSpec) -> str:
+        """Why this machine cannot contain such a worker, or ""."""
+        return await self._levels.refusal(spec.isolation, network=spec.network)
 
     # -- orders
 
@@ -120,6 +131,8 @@ class Crew:
 
     def _spawn_ended(self, worker: Worker, task: asyncio.Task[None]) -> None:
         del self._spawning[worker.id]
+        if worker.id not in self._processes:
+            self._forget(worker)
         if task.cancelled():  # given up before it began, or while a fork server imported
             self._core.spawn_failed(
                 self._shell.now(), worker, "given up while it started", luck=True
@@ -174,7 +187,18 @@ class Crew:
     def _launch_spec(self, worker: Worker, runtime: str) -> LaunchSpec:
         generation = worker.generation
         spec, release = generation.spec, generation.release
-        return LaunchSpec(
+        state_dir, tmp_dir = str(self._folders.of_plugin(spec.name)), ""
+        containment = Containment()
+        if spec.isolation != "trusted":
+            tmp_dir = str(self._folders.of_worker(worker.id))
+            root = self._shell.staging.root(release.digest)
+            containment = Containment(
+                level=spec.isolation,
+                network=spec.network,
+                read=(str(root), *programs(spec.command)),
+                write=(state_dir, tmp_dir),
+            )
+        launch = LaunchSpec(
             plugin=spec.name,
             worker=f"{self._id}/{worker.id}",
             slot=worker.slot,
@@ -187,19 +211,22 @@ class Crew:
             object=spec.object,
             pickled=bool(spec.pickled),
             env=spec.env,
+            env_pass=spec.env_pass,
+            containment=containment,
+            launcher=spec.launcher,
             preload=spec.preload,
-            state_dir=str(self._plugin_dir(spec.name)),
+            state_dir=state_dir,
+            tmp_dir=tmp_dir,
         )
-
-    def _plugin_dir(self, name: str) -> Path:
-        folder = self._state_dir / "plugins" / name
-        folder.mkdir(parents=True, exist_ok=True)
-        return folder
+        self._withheld[worker.id] = launch.withheld()
+        return launch
 
     # -- facts about workers
 
     def replied(self, worker: Worker, method: str, fault: Fault | None, result: Any) -> None:
         """A control request was answered."""
+        if fault is not None:
+            explain_withheld(fault, self._withheld[worker.id])
         self._core.replied(self._shell.now(), worker, method, fault, result)
         self._shell.act()
 
@@ -265,8 +292,14 @@ class Crew:
             "stderr_tail": pump.stderr_tail,
         }
         death = Fault.new(Code.WORKER_LOST, link.broke or str(ended), pid=worker.pid, **data)
+        explain_withheld(death, self._withheld[worker.id])
+        self._forget(worker)
         self._core.exited(self._shell.now(), worker, death)
         self._shell.act()
+
+    def _forget(self, worker: Worker) -> None:
+        self._withheld.pop(worker.id, None)
+        self._folders.discard(worker.id)
 
     async def close(self) -> None:
         """Kill what is left, and what escaped from it."""

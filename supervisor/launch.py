@@ -13,6 +13,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from .containment import Containment
+from .environment import passed
+
+Wrapper = Literal["", "launcher", "bwrap"]
+
 # Failures that say something about what was asked for; every other errno is the machine's
 # state (EMFILE, ENFILE, EAGAIN, ENOMEM, ENOSPC, ETXTBSY, EIO, ...) and worth another attempt.
 _BAD_CONTENT = {
@@ -76,9 +81,13 @@ class LaunchSpec:
     object: str = ""
     pickled: bool = False  # `source` holds a callable given from code
     env: Mapping[str, str] = field(default_factory=dict)  # "{slot}" stands for `slot`
+    env_pass: tuple[str, ...] = ()  # what a contained worker gets of our environment, too
+    containment: Containment = field(default_factory=Containment)
+    launcher: tuple[str, ...] = ()  # stands before everything else on its command line
     preload: tuple[str, ...] = ()  # forkserver: third-party modules
     cwd: str | None = None
     state_dir: str = ""
+    tmp_dir: str = ""
 
     @property
     def supervisor_id(self) -> str:
@@ -96,13 +105,30 @@ class LaunchSpec:
     def argv(self) -> list[str]:
         """The whole command line of an executed worker."""
         if self.command:
-            return list(self.command)
+            return self.wrapped(*self.command)
         if self.python:
-            return [self.python, self.runtime, *self.arguments()]
-        return [sys.executable, "-P", "-m", "changeover.worker", *self.arguments()]
+            return self.wrapped(self.python, self.runtime, *self.arguments())
+        return self.wrapped(sys.executable, "-P", "-m", "changeover.worker", *self.arguments())
+
+    def wrapped(self, *argv: str) -> list[str]:
+        """Around that command line, what launches and what contains it."""
+        return [*self.launcher, *self.containment.prefix(), *argv]
+
+    @property
+    def wrapper(self) -> Wrapper:
+        """Who the process that we start is, if it is not the worker itself."""
+        if self.containment.level == "sandboxed":
+            return "bwrap"
+        return "launcher" if self.launcher else ""
+
+    def withheld(self) -> set[str]:
+        """The variables of our environment that the worker has not."""
+        return set(os.environ) - set(self.environment())
 
     def environment(self) -> dict[str, str]:
-        """The supervisor's own environment, the plugin's `env`, and what names the worker."""
+        """The supervisor's own environment, or what is let through of it, the plugin's `env`,
+        and what names the worker.
+        """
         slot = str(self.slot)
         added = {key: value.replace("{slot}", slot) for key, value in self.env.items()}
         named = {
@@ -113,7 +139,13 @@ class LaunchSpec:
         }
         if self.state_dir:
             named["CHANGEOVER_STATE_DIR"] = self.state_dir
-        return {**os.environ, **added, **named}
+        if self.tmp_dir:
+            named["TMPDIR"] = self.tmp_dir
+        return {**self._inherited(), **added, **named}
+
+    def _inherited(self) -> Mapping[str, str]:
+        is_trusted = self.containment.level == "trusted"
+        return os.environ if is_trusted else passed(os.environ, self.env_pass)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,3 +164,4 @@ class Started:
     stderr_fd: int
     popen: subprocess.Popen[bytes] | None = None
     status_fd: int = -1
+    wrapper: Wrapper = ""  # it is the parent of the worker, not the worker

@@ -53,6 +53,8 @@ class Launcher:
             raise RuntimeError("workers are started from the loop's thread only")
         if spec.command and spec.start != "exec":
             raise SpawnError(f'a command is started by exec, not "{spec.start}"', bad_luck=False)
+        if spec.start == "forkserver" and spec.wrapped():
+            raise SpawnError("a forked worker cannot be wrapped", bad_luck=False)
         try:
             with Descriptors() as ends:
                 pipes = _open(ends)
@@ -99,8 +101,9 @@ def _open(ends: Descriptors) -> _Pipes:
 def _started(spec: LaunchSpec, pipes: _Pipes, **process: Any) -> Started:
     stdin, stdout, stderr = pipes.ours
     return Started(
-        worker=spec.worker, stdin_fd=stdin, stdout_fd=stdout, stderr_fd=stderr, **process
-    )
+        worker=spec.worker, stdin_fd=stdin, stdout_fd=stdout, stderr_fd=stderr,
+        wrapper=spec.wrapper, **process,
+    )  # fmt: skip
 
 
 def _execute(spec: LaunchSpec, pipes: _Pipes) -> subprocess.Popen[bytes]:
@@ -128,7 +131,7 @@ def _spawn(spec: LaunchSpec, pipes: _Pipes, ends: Descriptors) -> subprocess.Pop
     )
     program, *options = spawn.get_command_line(pipe_handle=data_r)
     return subprocess.Popen(
-        [os.fsdecode(program), "-P", *options],
+        spec.wrapped(os.fsdecode(program), "-P", *options),
         stdin=subprocess.DEVNULL,
         stdout=pipes.theirs[2],
         stderr=pipes.theirs[2],

@@ -7,8 +7,8 @@ from dataclasses import replace
 from .spec import PluginSpec
 
 LAUNCH_KEYS = (
-    "source", "pickled", "object", "command", "python", "include", "config", "env",
-    "workers", "concurrency", "start", "preload",
+    "source", "pickled", "object", "command", "python", "include", "config", "env", "workers",
+    "concurrency", "isolation", "env_pass", "network", "launcher", "start", "preload",
 )  # fmt: skip
 
 

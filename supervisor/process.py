@@ -48,11 +48,20 @@ class Process:
         return self._pidfd >= 0 and not _is_readable(self._pidfd)
 
     def dump_stacks(self) -> bool:
-        """SIGUSR2, which kills a program that does not know it: only where it was named."""
-        return self.has_stacks and self._send(signal.SIGUSR2)
+        """SIGUSR2, which kills a program that does not know it: only where it was named.
+
+        Whatever wraps the worker did not name it.
+        """
+        return self.has_stacks and not self._started.wrapper and self._send(signal.SIGUSR2)
 
     def terminate(self) -> bool:
-        """SIGTERM to the worker alone: it may want to end its own children. Wakes a stopped one."""
+        """SIGTERM to the worker alone: it may want to end its own children. Wakes a stopped one.
+
+        bwrap does not forward it, and its death is the worker's: there the message that asked
+        the worker to end has to do.
+        """
+        if self._started.wrapper == "bwrap":
+            return False
         return self._send(signal.SIGTERM) and self._send(signal.SIGCONT)
 
     def kill(self) -> bool:
@@ -87,7 +96,8 @@ class Process:
         self._loop.remove_reader(self._pidfd)
         self._kill_group()  # while nobody has reaped our child: then the numbers are its own
         if self._started.popen is not None:
-            self._tell(self._children.reap(self.pid, self._pidfd))
+            ended = self._children.reap(self.pid, self._pidfd)
+            self._tell(_unwrapped(ended) if self._started.wrapper == "bwrap" else ended)
             return
         # The fork server reaps its children and reports when it gets to it.
         self._timer = self._loop.call_later(_STATUS_WAIT_S, self._reported)
@@ -109,6 +119,12 @@ class Process:
         self._pidfd = -1
         self._children.sweep(self.worker)
         self._on_exit(ended)
+
+
+def _unwrapped(ended: Exit) -> Exit:
+    """bwrap tells the worker's death of a signal as a shell does: 128 and its number."""
+    by_signal = ended.status is not None and 128 < ended.status <= 128 + signal.SIGRTMAX
+    return Exit(None, ended.status - 128) if by_signal and ended.status else ended
 
 
 def _read_status(fd: int) -> Exit | None:

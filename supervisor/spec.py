@@ -13,6 +13,7 @@ from .registry import ON_CHANGE, ReloadPolicy
 
 Swap = Literal["auto", "overlap", "handoff", "stop-first"]
 Start = Literal["auto", "exec", "spawn", "forkserver"]
+Isolation = Literal["trusted", "limited", "sandboxed"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +43,10 @@ class PluginSpec:
     restart_max_s: float = 30.0
     crash_loop_count: int = 5
     crash_loop_window_s: float = 60.0
+    isolation: Isolation = "trusted"
+    env_pass: tuple[str, ...] = ()
+    network: bool = False
+    launcher: tuple[str, ...] = ()
     start: Start = "auto"
     preload: tuple[str, ...] = ()
 

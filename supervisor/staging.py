@@ -9,6 +9,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from . import orders as o
@@ -72,6 +73,9 @@ class Staging:
             self.retain()
 
     async def _staged(self, change: Changeover, source: SourceSet) -> Staged:
+        refusal = await self._shell.crew.refusal(change.spec)
+        if refusal:
+            raise StageError(refusal, bad_luck=False)
         if change.target is not None:
             return await self._do(self._store.find, change.target.digest, source)
         if change.reason in BY_ITSELF:
@@ -101,6 +105,10 @@ class Staging:
         return await self._shell.loop.run_in_executor(files, partial(work, *args, **options))
 
     # -- what is there already
+
+    def root(self, digest: str) -> Path:
+        """The folder in the store that holds this release and nothing else."""
+        return self._store.path(digest)
 
     async def prove(self, generation: Generation) -> None:
         """See that its bytes in the store are still what was approved; mend them if need be.

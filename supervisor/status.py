@@ -51,6 +51,7 @@ def plugin_facts(core: Core, plugin: Plugin, usage: Mapping[int, Usage]) -> dict
         "methods": _methods(live),
         "source": live.release.shown if live else plugin.spec.source,
         "python": live.spec.python if live else plugin.spec.python,
+        "isolation": (live.spec if live else plugin.spec).isolation,
         "failure": plugin.failure,
         "bad": {digest[:12]: why for digest, why in plugin.bad.items()},
         "held": sorted(digest[:12] for digest in plugin.held),

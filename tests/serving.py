@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -26,6 +27,14 @@ def need_mounts() -> None:
     """Skip the test where file systems cannot be mounted."""
     if subprocess.run([*MAY_MOUNT, "true"], check=False, capture_output=True).returncode:
         pytest.skip("this machine does not allow mounts in a user namespace")
+
+
+def need_level(level: str) -> None:
+    """Skip the test where this machine cannot contain a worker so."""
+    said = subprocess.run([*COMMAND, "doctor", "--json"], check=True, capture_output=True)
+    why_not = json.loads(said.stdout)["levels"][level]["why_not"]
+    if why_not:
+        pytest.skip(f"{level}: {why_not}")
 
 
 @contextmanager

@@ -61,6 +61,10 @@ poison     = 3
 kill_grace = "2s"
 restart    = "100ms..30s"
 crash_loop = "5 in 60s"
+isolation = "trusted"
+env_pass  = []
+network   = false
+launcher  = []
 start     = "auto"
 preload   = []
 reload        = "on-change"
@@ -194,13 +198,14 @@ def test_paths_are_relative_to_the_folder_of_the_file(
     config = loaded(
         '[supervisor]\nsocket = "run/x.sock"\nstate_dir = "state"\n'
         '[plugins.a]\ncommand = ["./a.out", "relative/argument"]\n'
-        '[plugins.b]\ncommand = ["python3", "-u"]\n'
+        '[plugins.b]\ncommand = ["python3", "-u"]\nlauncher = ["./wrap", "./as_it_is"]\n'
     )
 
     assert config.supervisor.socket == str(tmp_path / "run/x.sock")
     assert config.supervisor.state_dir == str(tmp_path / "state")
     assert config.plugins["a"].command == (str(tmp_path / "a.out"), "relative/argument")
     assert config.plugins["b"].command == ("python3", "-u")
+    assert config.plugins["b"].launcher == (str(tmp_path / "wrap"), "./as_it_is")
 
 
 @pytest.mark.parametrize("path", ["venvs/blur/bin/python", "./blur", ".venv", "../blur"])
@@ -295,7 +300,14 @@ def test_all_mistakes_are_reported_at_once_one_line_each(
         ('reload = {cron = "0 0 30 2 *"}', "Bad day-of-month"),
         ('swap = "handoff"\nworkers = 2', "takes workers = 1"),
         ('preload = ["numpy"]', 'takes start = "forkserver"'),
-        ('isolation = "sandboxed"', "isolation: unknown key"),
+        ('isolation = "sandbox"', 'isolation: must be "trusted", "limited" or "sandboxed", not'),
+        ('env_pass = "A"', 'env_pass: must be a list of names, such as ["HTTP_PROXY"], not "A"'),
+        ('isolation = "limited"\nenv_pass = ["A=B"]', 'env_pass: "A=B" cannot be the name'),
+        ('isolation = "limited"\nenv_pass = ["AWS_*"]', "env_pass: AWS_* is a pattern"),
+        ('env_pass = ["A"]', 'which take isolation = "limited" or "sandboxed": trusted has all'),
+        ("network = true", 'which take isolation = "limited" or "sandboxed": trusted has all'),
+        ('isolation = "limited"\nstart = "forkserver"', 'takes start = "exec" or "spawn"'),
+        ('launcher = ["nice"]\nstart = "forkserver"', 'takes start = "exec" or "spawn"'),
         ('max_errors = "1"', 'max_errors: must be a factor, such as "2x", or a rate'),
     ],
 )

@@ -73,6 +73,7 @@ def details(name: str, plugin: Plugin) -> Iterator[str]:
         "generation": plugin.get("generation"),
         "source": plugin.get("source"),
         "python": plugin.get("python"),
+        "isolation": plugin.get("isolation"),
         "jobs": f"{plugin.get('running', 0)} running, {plugin.get('queued', 0)} queued",
         "counts": ", ".join(f"{value} {key}" for key, value in plugin.get("counts", {}).items()),
         "waits for": waits_for(name, plugin),

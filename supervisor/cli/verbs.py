@@ -29,6 +29,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "pause": ("pause:pause", "Let running jobs finish and hold the others."),
     "resume": ("pause:resume", "Let jobs flow again."),
     "history": ("history:history", "Show who changed what, why, and how it ended."),
+    "doctor": ("doctor:doctor", "Show what this machine allows."),
 }
 
 
