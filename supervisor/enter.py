@@ -19,9 +19,9 @@ RUNTIME = "changeover.worker.start"
 _TAG = b"CHANGEOVER_WORKER="
 
 
-def enter_spawned(fds: tuple[int, int, int], argv: list[str], env: dict[str, str]) -> None:
-    """Target of a process of the spawn context."""
-    _enter(fds, argv, env)
+def enter_spawned(fds: tuple[int, int, int], argv: list[str]) -> None:
+    """Target of a process of the spawn context; its environment is its own already."""
+    _enter(fds, argv, dict(os.environ))
 
 
 def enter_forked(argv: list[str], env: dict[str, str]) -> None:

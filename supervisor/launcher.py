@@ -62,7 +62,8 @@ class Launcher:
                 ends.take(*pipes.ours)
                 return started
         except OSError as err:
-            raise SpawnError.of(spec.python or spec.shown or spec.argv()[0], err) from err
+            wrapper = next(iter(spec.wrapped()), "")
+            raise SpawnError.of(wrapper or spec.python or spec.shown or spec.argv()[0], err) from err
         except ValueError as err:  # a null byte in an argument or the environment
             raise SpawnError(f"cannot start {spec.shown!r}: {err}", bad_luck=False) from err
 
@@ -124,11 +125,8 @@ def _spawn(spec: LaunchSpec, pipes: _Pipes, ends: Descriptors) -> subprocess.Pop
 
     Its stdin and stdout are not the protocol's: the runtime gets those by number.
     """
-    environment = spec.environment()
     data_r, data_w = ends.pipe()
-    write_at_once(
-        data_w, pickled_process(spec, enter_spawned, pipes.theirs, spec.arguments(), environment)
-    )
+    write_at_once(data_w, pickled_process(spec, enter_spawned, pipes.theirs, spec.arguments()))
     program, *options = spawn.get_command_line(pipe_handle=data_r)
     return subprocess.Popen(
         spec.wrapped(os.fsdecode(program), "-P", *options),
@@ -136,7 +134,7 @@ def _spawn(spec: LaunchSpec, pipes: _Pipes, ends: Descriptors) -> subprocess.Pop
         stdout=pipes.theirs[2],
         stderr=pipes.theirs[2],
         pass_fds=(data_r, *pipes.theirs),
-        env=environment,
+        env=spec.environment(),
         cwd=spec.cwd,
         start_new_session=True,
     )

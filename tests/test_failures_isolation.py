@@ -290,6 +290,21 @@ def test_no_descendant_of_a_contained_worker_is_left(
     family.close()
 
 
+def test_in_a_sandbox_one_that_cleared_its_environment_goes_too(tmp_path: Path) -> None:
+    need_level("sandboxed")
+    folder = tmp_path / "state" / "plugins" / "tries"
+    folder.mkdir(parents=True)
+    family = Family(folder)
+    config = f'[plugins.tries]\nsource = "{TRIES}"\nisolation = "sandboxed"\n'
+    with Service(tmp_path, config) as service, service.client() as co:
+        service.await_line("live")
+        co["tries"].method("leave_nameless")(family.path)
+        family.await_members(1)
+        service.kill()
+        family.await_end()
+    family.close()
+
+
 def test_the_temporary_folder_goes_with_the_worker(
     co: Changeover, level: str, state_dir: Path
 ) -> None:
@@ -345,3 +360,22 @@ def test_a_plugin_that_is_to_be_sandboxed_serves_on_as_it_was_where_it_cannot(
             assert worker_pid(co, "tries") == pid
             assert co.status()["plugins"]["tries"]["bad"] == {}
         service.await_line(without_bwrap)
+
+
+@pytest.mark.parametrize("start", ["exec", "spawn"])
+@pytest.mark.parametrize("isolation", ["trusted", "limited", "sandboxed"])
+def test_a_launcher_comes_before_everything_else(
+    co: Changeover, isolation: str, start: str
+) -> None:
+    need_level(isolation)
+    keys = {"launcher": ["env", "LAUNCHED=yes"], "start": start, "isolation": isolation}
+    with added(co, "launched", source=TRIES, **keys) as plugin:
+        assert plugin.method("environment")()["LAUNCHED"] == "yes"
+
+
+def test_a_launcher_that_is_not_there_is_named(co: Changeover) -> None:
+    with (
+        pytest.raises(Refused, match="cannot start no-such-launcher: No such file"),
+        added(co, "launched", source=TRIES, launcher=["no-such-launcher"]),
+    ):
+        pass

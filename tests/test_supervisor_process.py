@@ -20,11 +20,13 @@ from changeover.protocol.framing import Splitter
 from changeover.protocol.messages import Message, open_message, request
 from changeover.supervisor import process
 from changeover.supervisor.children import Children, Exit, become_subreaper
+from changeover.supervisor.containment import Containment
 from changeover.supervisor.descriptors import readable
 from changeover.supervisor.launch import LaunchSpec
 from changeover.supervisor.launcher import Launcher
 from changeover.supervisor.logs import StderrPump
 from changeover.supervisor.process import Process
+from tests.serving import need_level
 
 PLUGINS = Path(__file__).parent / "plugins"
 DEADLINE_S = 10.0
@@ -268,6 +270,67 @@ def test_stacks_are_asked_for_only_where_they_were_offered() -> None:
         os.write(worker.stdin, b"\n")
 
         assert await worker.exit() == Exit(0, None)
+
+    play(story)
+
+
+def test_no_stacks_are_asked_of_what_launched_a_worker() -> None:
+    async def story(workshop: Workshop) -> None:
+        launcher = ("sh", "-c", '"$0" "$@"; exit $?')  # knows no SIGUSR2
+        worker = await workshop.start("exec", "ignores_sigterm", launcher=launcher)
+        await worker.loaded()
+        worker.process.has_stacks = True
+        assert not worker.process.dump_stacks()
+        assert (await worker.run()).result == b"\xaastill here"
+        worker.process.kill()
+
+        assert await worker.exit() == Exit(None, signal.SIGKILL)
+
+    play(story)
+
+
+def test_a_sandbox_is_killed_whole_but_never_asked_for_stacks_or_to_terminate() -> None:
+    need_level("sandboxed")
+
+    async def story(workshop: Workshop) -> None:
+        sandboxed = Containment(level="sandboxed", read=(str(PLUGINS),))
+        worker = await workshop.start("exec", "ignores_sigterm", containment=sandboxed)
+        await worker.loaded()
+        worker.process.has_stacks = True
+        assert not worker.process.dump_stacks()
+        assert not worker.process.terminate()
+        assert (await worker.run()).result == b"\xaastill here"
+        worker.process.kill()
+
+        assert await worker.exit() == Exit(None, signal.SIGKILL)
+
+    play(story)
+
+
+@pytest.mark.parametrize("number", [signal.SIGSEGV, signal.SIGTERM, signal.SIGRTMAX])
+def test_a_sandboxed_worker_that_dies_of_a_signal_is_told_as_any_other(number: int) -> None:
+    need_level("sandboxed")
+
+    async def story(workshop: Workshop) -> None:
+        sandboxed = Containment(level="sandboxed", read=(str(PLUGINS),))
+        worker = await (await workshop.start("exec", containment=sandboxed)).loaded()
+        worker.send("job", "j1", "run", [0, int(number)], {})
+
+        assert await worker.exit() == Exit(None, number)
+
+    play(story)
+
+
+@pytest.mark.parametrize("status", [0, 3, 126, 128, 255])
+def test_a_sandboxed_worker_that_exits_is_told_as_any_other(status: int) -> None:
+    need_level("sandboxed")
+
+    async def story(workshop: Workshop) -> None:
+        sandboxed = Containment(level="sandboxed", read=(str(PLUGINS),))
+        worker = await (await workshop.start("exec", containment=sandboxed)).loaded()
+        worker.send("job", "j1", "run", [status, 0], {})
+
+        assert await worker.exit() == Exit(status, None)
 
     play(story)
 

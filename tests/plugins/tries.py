@@ -78,6 +78,12 @@ class Tries(Plugin):
         subprocess.Popen(["sh", "-c", script, fifo], start_new_session=True)
         subprocess.run(["sh", "-c", f"setsid sh -c '{script}' \"$0\" &", fifo], check=True)
 
+    @plugin.method
+    def leave_nameless(self, fifo: str) -> None:
+        """One that no tag can be found on."""
+        script = 'exec >"$0"; echo here; exec sleep 1000'
+        subprocess.Popen(["sh", "-c", script, fifo], start_new_session=True, env={})
+
 
 def _read(path: str) -> None:
     with open(path, "rb") as file:
