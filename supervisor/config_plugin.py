@@ -107,6 +107,11 @@ _RULES: tuple[tuple[Callable[[Values], bool], set[str], str], ...] = (
         'has a python, which is executed: leave start away or make it "exec"',
     ),
     (
+        lambda v: bool(v.get("python")) and v.get("isolation", "trusted") != "trusted",
+        {"python", "isolation"},
+        "has a python, which is not contained yet: only the supervisor's own can be",
+    ),
+    (
         lambda v: bool(v.get("include")) and _runs_a_callable(v),
         {"include", "source"},
         "includes files, but a callable has none beside it",

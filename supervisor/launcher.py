@@ -62,8 +62,8 @@ class Launcher:
                 ends.take(*pipes.ours)
                 return started
         except OSError as err:
-            wrapper = next(iter(spec.wrapped()), "")
-            raise SpawnError.of(wrapper or spec.python or spec.shown or spec.argv()[0], err) from err
+            first = next(iter(spec.wrapped()), "") or spec.python
+            raise SpawnError.of(first or spec.shown or spec.argv()[0], err) from err
         except ValueError as err:  # a null byte in an argument or the environment
             raise SpawnError(f"cannot start {spec.shown!r}: {err}", bad_luck=False) from err
 

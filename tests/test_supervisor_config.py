@@ -334,6 +334,10 @@ def test_a_wrong_value_is_refused(
             'source = "p.py"\npython = "python3"\nstart = "forkserver"',
             "has a python, which is exec",
         ),
+        (
+            'source = "p.py"\npython = "python3"\nisolation = "limited"',
+            "has a python, which is not contained yet",
+        ),
     ],
 )
 def test_keys_that_do_not_go_together_are_refused(
