@@ -57,11 +57,12 @@ class Restarts:
         of = f", job {waited_for[0].id}" if waited_for else ""
         limit = plugin.spec.crash_loop_count
         restart = f"; restart {count} of {limit}" if count <= limit else ""
+        state = ", and its state" if "state" in loaded.capabilities else ""
         self._desk.narrate(
             "warning",
             plugin.name,
             f"worker {worker.pid} {death.message}{of}\n"
-            f"  {again} re-run, {len(waited_for) - again} lost{restart}",
+            f"  {again} re-run, {len(waited_for) - again} lost{state}{restart}",
         )
 
     def answer(self, plugin: Plugin, generation: Generation) -> None:
