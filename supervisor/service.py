@@ -16,7 +16,7 @@ from typing import Any
 
 from ..protocol.errors import Code, FatalCode, Fault
 from ..protocol.messages import Message
-from . import calls_changes, calls_jobs, calls_views, calls_wait
+from . import calls_changes, calls_jobs, calls_views, calls_wait, place
 from .access import Access
 from .changeover import Changeover
 from .chronicle import Chronicle
@@ -98,7 +98,7 @@ class Service:
             state_dir.path / "history.jsonl",
             lambda text: self.narrate("error", "", text),
         )
-        for note in (*store.notes, *self.chronicle.notes):
+        for note in (*place.notes(), *store.notes, *self.chronicle.notes):
             self.narrate("warning", "", note)
         self.roster = Roster(config, self.shell, self.news, self.chronicle.past)
 
