@@ -96,7 +96,7 @@ def write_slowly(path: Path, content: str, job: Load) -> None:
 def test_a_slow_write_in_place_is_one_changeover_and_no_part_of_it_is_run(
     job: Load, path: Path, trace: Path
 ) -> None:
-    write_slowly(path, text("2.0.0", trace), job)
+    write_slowly(path, text("2.0.0", trace, lines=2000), job)
     await_version(job, "2.0.0")
     assert executions(trace) == ["begin 1.0.0", "end 1.0.0", "begin 2.0.0", "end 2.0.0"]
 
@@ -118,12 +118,17 @@ def test_a_schedule_in_the_middle_of_a_write_runs_no_part_of_it(
 def test_an_empty_file_is_reported_once_and_costs_nothing(
     co: Changeover, job: Load, path: Path, trace: Path
 ) -> None:
-    with co.watch("log", plugin="job") as log:
-        path.write_text("")
-        await_said(log, "no plugin in the source")
-    for _ in range(3):
-        os.utime(path)
-        assert job() == "1.0.0"
+    later = path.with_name("later.py")
+    later.write_text(text("1.0.0", trace))
+    with added(co, "later", source=str(later)):
+        with co.watch("log", plugin="job") as log:
+            path.write_text("")
+            await_said(log, "no plugin in the source")
+        for version in ("2.0.0", "3.0.0"):
+            os.utime(path)
+            later.write_text(text(version, trace))  # it settles after what was touched before
+            await_version(lambda: co["later"]()[1], version)
+            assert job() == "1.0.0"
     path.write_text(text("2.0.0", trace))
     await_version(job, "2.0.0")
     assert sum("no plugin in the source" in line["message"] for line in co.logs("job")) == 1

@@ -40,9 +40,10 @@ def job(msgid: int, how: str, hold: str = "", ms: float = 0.0) -> None:
     elif how == "dies in the middle":
         write(msgpack.packb([1, msgid, None, b"x" * 5000])[:2000])
         os.kill(os.getpid(), signal.SIGKILL)
-    answer(msgid, None, how)
-    if how == "answers and dies":
+    elif how == "answers and dies":  # much to read before the answer, and the exit is there
+        write(msgpack.packb([2, "none", []]) * 6000 + msgpack.packb([1, msgid, None, how]))
         os.kill(os.getpid(), signal.SIGKILL)
+    answer(msgid, None, how)
 
 
 def main() -> None:
