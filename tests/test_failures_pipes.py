@@ -11,6 +11,7 @@ import pytest
 
 from changeover.client import Changeover, WorkerLost, launch
 
+from .conftest import PluginFile
 from .pipes import Hold
 from .serving import DEADLINE_S, added, worker_pid
 
@@ -73,3 +74,23 @@ def test_large_messages_both_ways_at_once_do_not_deadlock(co: Changeover, start:
     with added(co, "job", source=path, start=start, concurrency=4) as job:
         frames = [bytes([n]) * (2 * MIB) for n in range(8)]
         assert list(job.map(frames, buffersize=8)) == frames
+
+
+ONE_THING_AT_A_TIME = f"""
+import sys
+sys.path.insert(0, {str(PLUGINS)!r})
+from raw_worker import LOADED, RawWorker
+
+RawWorker.loaded = LOADED | {{"concurrency": 4}}
+RawWorker().serve()
+"""
+
+
+def test_a_worker_that_does_not_read_while_it_answers_is_no_deadlock(
+    co: Changeover, plugin_file: PluginFile
+) -> None:
+    path = str(plugin_file("program.py", ONE_THING_AT_A_TIME))
+    keys = {"source": path, "command": [sys.executable, "-P", "{source}"], "concurrency": 4}
+    with added(co, "job", **keys) as job:
+        frames = [bytes([n]) * (2 * MIB) for n in range(8)]
+        assert [args[0] for args in job.map(frames, buffersize=8)] == frames

@@ -493,12 +493,11 @@ def test_a_worker_outlives_the_thread_that_asked_for_it(start: Start) -> None:
             starting = workshop.start(start, "ignores_sigterm")
             return asyncio.run_coroutine_threadsafe(starting, loop).result(DEADLINE_S)
 
-        loop.set_default_executor(pool := ThreadPoolExecutor(1))
+        loop.set_default_executor(pool := ThreadPoolExecutor(2))
         worker = await loop.run_in_executor(None, ask)
-        await asyncio.to_thread(lambda: None)
-        pool.shutdown()  # the thread has ended
-
         await worker.loaded()
+        pool.shutdown()  # the threads have ended
+
         assert (await worker.run()).result == b"\xaastill here"
 
     play(story)

@@ -226,18 +226,20 @@ def test_64_mib_for_a_worker_that_does_not_read_delays_nobody(
     with supervisor.connect() as sender:
         head = packed("stuck_too", "run") + b"\xc6"
         size = 63 * MIB
-        jobs = [sender.ask("run", "stuck_too", "run", [], {"id": "stuck-2"})]
         sender.expect(100)
         sender.write(b"\x94\x00\x64" + packed("run") + b"\x94" + head + size.to_bytes(4, "big"))
-        sender.write(bytes(size) + packed({"id": "stuck-3"}))
-        assert sender.call("cancel", "stuck-2")["state"] == "cancelled"
+        sender.write(bytes(size) + packed({"id": "stuck-2"}))
+        jobs = [sender.ask("run", "stuck_too", "run", [], {"id": "stuck-3"})]
+        assert sender.call("cancel", "stuck-3")["state"] == "cancelled"
         assert sender.fault(jobs[0])[0] == 1001
+        (job,) = sender.call("status", {"job": "stuck-2"})["jobs"]
+        assert job["state"] == "running"  # its bytes are on their way
         begun = time.monotonic()
         for number in range(50):
             assert wire.call("run", "echo", "run", [number]) == number
         beside = time.monotonic() - begun
         assert beside < 10 * alone + 1.0
-        assert sender.call("cancel", "stuck-3", {"mode": "kill"})["job"] == "stuck-3"
+        assert sender.call("cancel", "stuck-2", {"mode": "kill"})["job"] == "stuck-2"
         assert sender.fault(100)[0] == 1001
     wire.call("cancel", "stuck-1", {"mode": "kill"})
     assert wire.fault(first)[0] == 1001
