@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 import time
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.wire import PLUGINS, Supervisor, Wire, packed, raw_worker
+from tests.wire import PLUGINS, Answer, Supervisor, Wire, packed, raw_worker
 
 MIB = 1024 * 1024
 KEYS = {"restart": "10ms..20ms", "crash_loop": "1000 in 60s", "kill_grace": "300ms"}
@@ -73,6 +74,22 @@ def test_a_worker_that_breaks_the_protocol_is_replaced(wire: Wire, strange: str)
     assert any(what in line["message"] for line in lines), "and so is the operator"
     assert wire.call("run", strange, "run", ["behave"]) == "behaved"
     assert pid_of(wire, strange) != before
+
+
+@how("text", "c1", "bad_envelope", "items", "too_deep", "odd_error")
+def test_at_every_split_point_it_comes_to_the_same(wire: Wire, strange: str) -> None:
+    whole = wire.answer(wire.ask("run", strange, "run", []))
+    for at in itertools.count():  # 0: byte by byte
+        cut = wire.answer(wire.ask("run", strange, "run", [at]))
+        if cut.result == "nothing left to cut":
+            break
+        assert _outcome(cut) == _outcome(whole)
+    assert at > 2
+
+
+def _outcome(answer: Answer) -> Any:
+    error, result = answer
+    return result if error is None else (error[0], error[2].get("reason"))
 
 
 @how("text")

@@ -1,17 +1,36 @@
-"""Gets ready, and then reads nothing any more: what is sent to it stays with the sender."""
+"""Gets ready, and reads nothing any more once it has a job that is not small, or told to behave."""
 
+import fcntl
+import os
+import select
 import signal
+import sys
+import termios
 from typing import Any
 
 from raw_worker import RawWorker
 
+SMALL = 4096
+
 
 class NeverReads(RawWorker):
+    def serve(self) -> None:
+        while select.select([0], [], []) and _available() <= SMALL and (data := os.read(0, SMALL)):
+            self.unpacker.feed(data)
+            for message in self.unpacker:
+                self.take(message)
+        if _available() > SMALL:
+            signal.pause()
+
     def on_job(self, msgid: int, job: str, method: str, args: Any, *rest: Any) -> None:
         if args == ["behave"]:
             self.answer(msgid, "behaved")
         else:
             signal.pause()
+
+
+def _available() -> int:
+    return int.from_bytes(fcntl.ioctl(0, termios.FIONREAD, bytes(4)), sys.byteorder)
 
 
 NeverReads().serve()

@@ -1,8 +1,10 @@
 """A worker that breaks the protocol as its argument says, when it is given a job or before."""
 
+import fcntl
 import os
 import random
 import sys
+import termios
 from typing import Any, ClassVar
 
 import msgpack
@@ -21,8 +23,29 @@ class Strange(RawWorker):
         self.msgids.append(msgid)
         if args == ["behave"]:
             self.answer(msgid, "behaved")
+        elif args:
+            self.cut(msgid, job, *args)
         else:
             getattr(self, f"how_{self.how}")(msgid, job)
+
+    def cut(self, msgid: int, job: str, at: int) -> None:
+        """Does it in two pieces, or byte by byte at 0; each is read before the next is written."""
+        whole = self.bytes_of(msgid, job)
+        if at >= len(whole):
+            self.answer(msgid, "nothing left to cut")
+            return
+        for piece in (whole[:at], whole[at:]) if at else (bytes([byte]) for byte in whole):
+            self.write(piece)
+            while fcntl.ioctl(1, termios.FIONREAD, bytes(4)) != bytes(4):
+                pass
+
+    def bytes_of(self, msgid: int, job: str) -> bytes:
+        """What it would write."""
+        pieces: list[bytes] = []
+        self.write = pieces.append  # type: ignore[method-assign]
+        getattr(self, f"how_{self.how}")(msgid, job)
+        del self.write
+        return b"".join(pieces)
 
     def how_echo(self, msgid: int, _job: str) -> None:
         self.answer(msgid, "echo")
