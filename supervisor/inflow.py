@@ -20,6 +20,7 @@ from ..protocol.framing import Splitter
 
 READS_A_TURN = 16
 TURN_S = 0.01  # for the messages of one peer; then the others have theirs
+_NOTHING = Splitter()  # of all who have ended: they may wait long for the garbage collector
 
 
 class Inflow:
@@ -82,7 +83,9 @@ class Inflow:
         """Read nothing more."""
         self.has_ended = True
         self._pause()
-        self._splitter = Splitter()  # an unfinished message may be large
+        self._splitter = (
+            _NOTHING  # an unfinished message may be large, and 50 KB are the splitter's
+        )
         if self._file_reader is not None:
             self._file_reader.cancel()
 
