@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import random
 import resource
 import socket
 import subprocess
@@ -30,6 +29,8 @@ def supervisor(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Supervisor]
             wire.call("add", "echo", {"source": str(PLUGINS / "echoes.py")})
             wire.call("add", "raw", raw_worker("echoes_raw.py"))
             wire.call("add", "count", {"source": str(EXAMPLES / "counter.py")})
+            wire.call("add", "held", {"source": str(PLUGINS / "echoes.py")})
+            wire.call("pause", "held")
         yield supervisor
 
 
@@ -157,24 +158,57 @@ def test_a_duplicate_msgid_is_2004(wire: Wire, bystander: Wire) -> None:
 # -- at every split point
 
 
-@pytest.mark.parametrize(
-    ("data", "code"),
-    [
-        (packed([0, 1, "ping", [b"x" * 20]]) + b"no message", 2000),
-        (b"\x94\x00\x01\xa4ping\x91\xc1", 2003),
-        (packed([0, 1, "run", ["nobody", "run", []]], [0, 2, {}, []]), 2003),
-    ],
-)
-def test_at_every_split_point_it_ends_the_same(
-    supervisor: Supervisor, bystander: Wire, data: bytes, code: int
-) -> None:
-    for split in range(1, len(data)):
+FATAL = {
+    "no message": (PING + b"no message", 2000),
+    "too deep": (b"\x94\x00\x02\xa4ping" + b"\x91" * 1024 + b"\xc0", 2002),
+    "a bad envelope behind a good one": (packed([0, 1, "ping", []], [0, 2, {}, []]), 2003),
+    "a duplicate": (
+        packed([0, 1, "wait", [["f"]]], *2 * [[0, 2, "run", ["held", "run", []]]]),
+        2004,
+    ),
+    **{name: (data, 2003) for name, data in BAD_ENVELOPES.items()},
+}
+PER_CALL = {
+    "17 params": (packed([0, 3, "ping", list(range(17))]), -32602),
+    "an integer too large": (packed([0, 3, "status", [{"x": 2**53}]]), -32602),
+    "an ext": (packed([0, 3, "status", [{"x": msgpack.Timestamp(5)}]]), -32602),
+    "a key that is no str": (packed([0, 3, "status", [{7: 1}]]), -32602),
+    "65 levels": (b"\x94\x00\x03\xa4ping" + b"\x91" * 64 + b"\xc0", 1019),
+    "an unknown method": (packed([0, 3, "nothing", []]), -32601),
+    "args that nobody can read": (b"\x94\x00\x03\xa3run\x93\xa4echo\xa3run\x91\xa1\xff", -32602),
+}
+
+
+def in_pieces(supervisor: Supervisor, bystander: Wire, data: bytes) -> Iterator[Wire]:
+    """A client for each place to cut, and one that sends byte by byte: each piece is read alone."""
+    cuts = [[data[:at], data[at:]] for at in range(1, len(data))]
+    for pieces in ([bytes([byte]) for byte in data], *cuts):
         with supervisor.connect() as wire:
-            wire.expect(1)
-            wire.write(data[:split])
-            assert bystander.call("ping", split) == split  # meanwhile the first part is read
-            wire.write(data[split:])
-            assert wire.goaway()[0] == code
+            wire.expect(1, 2, 3)
+            for piece in pieces:
+                wire.write(piece)
+                assert bystander.call("ping", 1) == 1
+            yield wire
+
+
+@pytest.mark.parametrize("name", FATAL)
+def test_at_every_split_point_it_ends_the_same(
+    supervisor: Supervisor, bystander: Wire, name: str
+) -> None:
+    data, code = FATAL[name]
+    for wire in in_pieces(supervisor, bystander, data):
+        assert wire.goaway()[0] == code
+
+
+@pytest.mark.parametrize("name", PER_CALL)
+def test_at_every_split_point_it_is_refused_the_same(
+    supervisor: Supervisor, bystander: Wire, name: str
+) -> None:
+    data, code = PER_CALL[name]
+    for wire in in_pieces(supervisor, bystander, data):
+        assert wire.fault(3)[0] == code
+        wire.write(PING)
+        assert wire.result(1) == 7
 
 
 def test_a_message_may_come_byte_by_byte(wire: Wire, bystander: Wire) -> None:
@@ -506,37 +540,3 @@ def test_out_of_descriptors_it_goes_on_later(tmp_path: Path) -> None:
         assert second.result(asked) == 2
         first.close()
         second.close()
-
-
-# -- fuzz
-
-
-def test_mutated_messages_end_a_connection_or_are_answered(
-    supervisor: Supervisor, bystander: Wire
-) -> None:
-    seed = random.randrange(2**32)
-    print("seed", seed)
-    chance = random.Random(seed)
-    messages = [
-        packed([0, 1, "run", ["echo", "run", [1, "x"], {"id": "f", "key": "k", "stream": 2}]]),
-        packed([0, 1, "submit", ["echo", "run", {"a": 1}, {"notify": True, "timeout_ms": 5}]]),
-        packed([0, 1, "wait", [["f", "g"], {"mode": "any", "timeout_ms": 1}]]),
-        packed([0, 1, "watch", [["plugins", "log"], {"plugin": "echo", "min_level": "info"}]]),
-        packed([0, 1, "status", [{"plugin": "echo", "job": "f"}]]),
-        packed([0, 1, "logs", [{"limit": 2, "level": "info"}]]),
-        packed([0, 1, "reload", [["nobody"], {"wait": "cut", "source": b"x"}]]),
-        packed([0, 1, "add", ["fuzz", {"source": "/x", "config": {"a": [1]}}]]),
-        packed([0, 1, "hello", [{"protocol": [1], "name": "fuzz"}]]),
-        packed([2, "more", ["f", 3]], [2, "cancel", ["f", {"mode": "kill"}]]),
-    ]
-    for round_ in range(400):
-        data = bytearray(chance.choice(messages))
-        for _ in range(chance.randint(1, 3)):
-            data[chance.randrange(len(data))] = chance.randrange(256)
-        with supervisor.connect() as wire:
-            wire.is_fuzzing = True
-            wire.write(bytes(data) + PING)
-            wire.end_input()
-            wire.rest()
-        if round_ % 20 == 0:
-            assert bystander.call("run", "echo", "run", [seed]) == seed
