@@ -109,12 +109,13 @@ class _WorkerEnded(ChangeoverError):
 
 _LOST = {
     "killed_at_drain": "  its release was replaced, and the job still ran at drain_timeout",
+    "memory": "  we killed it: it was above the plugin's limit, `memory`",
     "stopped": "  the supervisor stopped, and the job still ran at stop_timeout or --now",
 }
 
 
 class WorkerLost(_WorkerEnded):
-    """The worker died under the job. `reason`: crashed, killed_at_drain, protocol, stopped."""
+    """The worker died under the job. `reason`: crashed, killed_at_drain, memory, protocol, …"""
 
     code = Code.WORKER_LOST
 

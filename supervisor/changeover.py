@@ -1,6 +1,6 @@
 """One changeover: what is asked for, how far it is, and what came of it.
 
-First load, reload, rollback, schedule and a config change are all this one operation:
+First load, reload, rollback, schedule, recycling and a config change are all this one operation:
 `change(plugin, release, reason)`.
 """
 
@@ -44,8 +44,10 @@ class Changeover:
         self.reason = reason
         self.who = who
         self.force = force
+        self.occasion = ""  # a recycle: which worker was at its limit, in words
         self.target = target  # a rollback's release; None: whatever the source holds
         self.undoes = undoes  # an automatic rollback: of which changeover
+        self.continues: Changeover | None = None  # a recycle: whose watch goes on over its workers
         self.number = 0  # the generation, once it is more than a question
         self.plan = "overlap"
         self.step = Step.STAGE

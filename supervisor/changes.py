@@ -32,8 +32,9 @@ class Changes:
         self._desk = desk
         self._outcomes = outcomes
         self._steps = steps
-        # Set by the core: what the way back wants to know.
+        # Set by the core: what the way back and the recycles want to know.
         self.on_watch: Callable[[Plugin, Changeover], None] = lambda *_: None
+        self.on_recycle_refused: Callable[[Plugin], float] = lambda _: 0.0
         self.on_way_back_failed: Callable[[Plugin, Changeover], None] = lambda *_: None
 
     # -- beginning
@@ -43,7 +44,7 @@ class Changes:
         change.started_at = change.entered_at = self._desk.now
         if self._is_turned_down(plugin, change):
             return change
-        if plugin.retry is not None:
+        if plugin.retry is not None and change.reason != "recycle":
             plugin.retry.cancel()
             plugin.retry = None
         if plugin.pending is not None:
@@ -197,6 +198,8 @@ class Changes:
         again_s = None
         if luck and TRIGGERS[change.reason].is_by_itself and plugin.pending is None:
             again_s = self._retry_later(plugin, change)
+        elif change.reason == "recycle":
+            again_s = self.on_recycle_refused(plugin)
         if change.cause != change.repeats:  # the same bad luck once more is no news
             self._say_refused(plugin, change, again_s)
             self._record(plugin, change)
@@ -279,7 +282,7 @@ class Changes:
             text = f"{change.release} live"
         else:
             text = (
-                f"{change.old.release} → {change.release} ({change.reason}), "
+                f"{change.old.release} → {change.release} ({_why(change)}), "
                 f"{change.report.drained} drained, {change.report.killed} killed, "
                 f"{change.lost} lost"
             )
@@ -303,6 +306,10 @@ def _meanwhile(plugin: Plugin, change: Changeover) -> str:
 def _serves(plugin: Plugin, release: Release) -> bool:
     """Then its content cannot be to blame."""
     return plugin.live is not None and plugin.live.release.digest == release.digest
+
+
+def _why(change: Changeover) -> str:
+    return f"{change.reason}: {change.occasion}" if change.occasion else change.reason
 
 
 def _told(change: Changeover) -> str:

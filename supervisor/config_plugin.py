@@ -66,6 +66,11 @@ def make_spec(name: str, values: Values) -> PluginSpec:
     return PluginSpec(name=name, **fields)
 
 
+def _is_killed_first(values: Values) -> bool:
+    soft, hard = values.get("max_rss"), values.get("memory")
+    return soft is not None and hard is not None and soft >= hard
+
+
 def _runs_a_callable(values: Values) -> bool:
     return isinstance(values.get("source"), bytes)
 
@@ -148,5 +153,10 @@ _RULES: tuple[tuple[Callable[[Values], bool], set[str], str], ...] = (
         lambda v: v.get("swap") == "handoff" and v.get("workers", 1) > 1,
         {"swap", "workers"},
         'has swap = "handoff", which takes workers = 1: one worker owns the state',
+    ),
+    (
+        _is_killed_first,
+        {"max_rss", "memory"},
+        "has a max_rss that is not below its memory: a worker would be killed, never recycled",
     ),
 )

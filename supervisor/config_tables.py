@@ -53,6 +53,10 @@ class PluginTable(TypedDict, total=False):
     env_pass: Annotated[list[str], PlainValidator(config_values.variables)]
     network: bool
     launcher: Annotated[list[Argument], Field(max_length=1024)]
+    max_jobs: Annotated[int | None, PlainValidator(config_values.count_or_off)]
+    max_age: Annotated[float | None, PlainValidator(units.duration_or_off)]
+    max_rss: Annotated[int | None, PlainValidator(units.size_or_off)]
+    memory: Annotated[int | None, PlainValidator(units.size_or_off)]
     start: Start
     preload: Texts
     reload: Annotated[ReloadPolicy, PlainValidator(config_values.reload)]
@@ -101,6 +105,9 @@ PLUGIN_FIELDS: dict[str, tuple[str, ...]] = {
     "kill_grace": ("kill_grace_s",),
     "restart": ("restart_min_s", "restart_max_s"),
     "crash_loop": ("crash_loop_count", "crash_loop_window_s"),
+    "max_age": ("max_age_s",),
+    "max_rss": ("max_rss_bytes",),
+    "memory": ("memory_bytes",),
     "warm_timeout": ("warm_timeout_s",),
     "drain_timeout": ("drain_timeout_s",),
     "hold_timeout": ("hold_timeout_s",),

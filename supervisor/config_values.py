@@ -26,6 +26,7 @@ RELOAD_WORDS: dict[str, ReloadPolicy] = {
     "disabled": Disabled(),
 }
 RELOADS = '"on-change", "on-signal", "disabled", {every = "10m"} or {cron = "0 3 * * *"}'
+MAX_COUNT = 2**31
 SOME_DAY = datetime(2024, 1, 1, tzinfo=UTC)
 
 
@@ -85,6 +86,17 @@ def argument(value: object) -> str:
 def python(value: object) -> str:
     """An interpreter; "" is the supervisor's own."""
     return "" if value == "" else text(value)
+
+
+def count_or_off(value: object) -> int | None:
+    """A whole number from 1, or None for "off"."""
+    if value == "off":
+        return None
+    if type(value) is not int or not 1 <= value <= MAX_COUNT:
+        raise ValueError(
+            f'must be a whole number from 1, such as 1000, or "off", not {show(value)}'
+        )
+    return value
 
 
 def pin(value: object) -> str:

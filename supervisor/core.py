@@ -7,7 +7,7 @@ randomness is imported here or below, so a seeded scheduler can run it through a
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -24,9 +24,11 @@ from .fleet import Fleet
 from .holding import Holding
 from .job import Job
 from .launching import launched_as
+from .memory_limit import MemoryLimit
 from .orders import Flushed, Order
 from .outcomes import Outcomes
 from .plugin import Plugin
+from .recycles import Recycles
 from .registry import Disabled, HotReloadManager
 from .release import Release
 from .releases import known_release, rollback_target
@@ -59,6 +61,8 @@ class Core:
         self._changes = changes = Changes(desk, outcomes, self._steps)
         self._rollbacks = rollbacks = Rollbacks(desk, routing, fleet, changes, cut)
         self._restarts = restarts = Restarts(desk, outcomes, fleet, rollbacks)
+        self._memory_limit = MemoryLimit(desk, fleet, restarts)
+        self._recycles = Recycles(desk, changes)
         self._deaths = Deaths(desk, routing, fleet, changes, restarts, rollbacks)
         self._closing = Closing(desk, outcomes, fleet, changes, rollbacks)
         routing.on_end = self._job_ended
@@ -71,6 +75,7 @@ class Core:
         holding.on_due = changes.pump
         cut.on_cut = rollbacks.begin_watch
         changes.on_watch = rollbacks.drained
+        changes.on_recycle_refused = self._recycles.refused
         changes.on_way_back_failed = rollbacks.way_back_failed
 
     @property
@@ -202,6 +207,7 @@ class Core:
         self._fleet.kill_if_overdue(worker)
         self._restarts.retire_if_failed(worker)
         self._changes.pump(plugin)
+        self._recycles.job_ended(plugin, worker)
 
     def flush(self, now: float, name: str) -> int:
         """Ask the workers that serve for what their filters still hold.
@@ -362,6 +368,17 @@ class Core:
         elif purpose is plugin.change and isinstance(purpose, Changeover):
             self._steps.replied(plugin, purpose, worker, method, fault, result)
             self._changes.pump(plugin)
+
+    def measured(self, now: float, name: str, memory: Mapping[str, int]) -> None:
+        """It is time to look at the limits of a plugin.
+
+        `memory`: bytes that its workers and what they started take, by worker, where known.
+        """
+        self.desk.now = now
+        plugin = self.plugins.get(name)
+        if plugin is not None:
+            self._memory_limit.look(plugin, memory)
+            self._recycles.look(plugin, memory)
 
     # -- the end
 

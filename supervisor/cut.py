@@ -80,13 +80,18 @@ class Cut:
         if old is None:
             return True
         change.parked = old
-        is_watched = plugin.watch is not None and plugin.watch.change is change
-        if is_watched and plugin.spec.rollback_keep != "staged" and change.undoes is None:
+        if self._may_return(plugin, change):
             for worker in old.workers.values():
                 worker.turn("return")
         else:
             self.retire_parked(change)
         return True
+
+    def _may_return(self, plugin: Plugin, change: Changeover) -> bool:
+        """Not to workers that were at their limit, nor to what was left because it was bad."""
+        is_watched = plugin.watch is not None and plugin.watch.change is change
+        is_worse = change.undoes is not None or change.reason == "recycle"
+        return is_watched and plugin.spec.rollback_keep != "staged" and not is_worse
 
     def retire_parked(self, change: Changeover) -> None:
         """Stop the workers that the cut replaced."""

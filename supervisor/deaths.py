@@ -9,6 +9,7 @@ from .changes import Changes
 from .desk import Desk
 from .fleet import BLAMELESS, Fleet
 from .generation import Generation
+from .job import Job
 from .orders import Flushed
 from .plugin import Plugin
 from .restarts import Restarts
@@ -23,7 +24,12 @@ MAX_LUCK = 5  # times that bad luck may take something from one changeover
 OWN_SIGNALS = ("SIGSEGV", "SIGABRT", "SIGBUS", "SIGFPE", "SIGILL", "SIGSYS", "SIGTRAP")
 EMPTY = b"\x90"  # an array without values
 BEFORE_LOAD = ("spawn", "boot", "hello")  # another Python is to blame here, not the content
-LOST_REASONS = {"drain": "killed_at_drain", "stop": "stopped", "protocol": "protocol"}
+LOST_REASONS = {
+    "drain": "killed_at_drain",
+    "stop": "stopped",
+    "protocol": "protocol",
+    "memory": "memory",
+}
 
 
 class Deaths:
@@ -45,14 +51,25 @@ class Deaths:
         death.data["reason"] = LOST_REASONS.get(worker.cause, "crashed")
         unexplained = worker.cause not in BLAMELESS
         generation, condemned = worker.generation, None
-        if unexplained and _is_newcomer(plugin, generation):
+        jobs = list(worker.jobs.values())
+        if unexplained and plugin.is_newcomer(generation):
             self._newcomer_failed(plugin, worker, death)
         elif unexplained and generation is plugin.live:
-            jobs = list(worker.jobs.values())
             condemned = self._restarts.saw_death(plugin, worker, death, jobs)
         self._give_up_flushes(plugin, worker, death)
+        if worker.excess:
+            death = Fault(death.code, worker.excess, death.data)
+        waited_for = [job for job in jobs if not job.has_ended and job.cancel_reason is None]
         self._routing.take_back(plugin, worker, death, unexplained=unexplained)
+        if worker.excess:
+            self._say_killed(plugin, worker, waited_for)
         self._go_on(plugin, generation, condemned, unexplained=unexplained)
+
+    def _say_killed(self, plugin: Plugin, worker: Worker, jobs: list[Job]) -> None:
+        """By us, for its memory; its jobs have been taken back."""
+        lost = sum(job.has_ended for job in jobs)
+        text = f"worker {worker.pid} {worker.excess}\n  {len(jobs) - lost} re-run, {lost} lost"
+        self._desk.narrate("warning", plugin.name, text)
 
     def _go_on(
         self, plugin: Plugin, generation: Generation, condemned: Condemned | None, *,
@@ -66,7 +83,7 @@ class Deaths:
     def boot_failed(self, plugin: Plugin, worker: Worker, stage: str, fault: Fault) -> None:
         """A worker never got ready, or did not answer check or adopt in time."""
         generation = worker.generation
-        if _is_newcomer(plugin, generation):
+        if plugin.is_newcomer(generation):
             self._newcomer_failed(plugin, worker, fault, stage)
         elif generation is plugin.live:
             condemned = None
@@ -114,12 +131,6 @@ class Deaths:
             if asked.purpose is FLUSH:
                 self._desk.give(Flushed(plugin.name, EMPTY, death))
         worker.asks.clear()
-
-
-def _is_newcomer(plugin: Plugin, generation: Generation) -> bool:
-    """Is it warming, and has not been cut to?"""
-    change = plugin.change
-    return change is not None and generation is change.new and not change.has_cut
 
 
 def _last_words(death: Fault) -> str:

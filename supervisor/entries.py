@@ -20,7 +20,7 @@ def entry(plugin: Plugin, change: Changeover, event: str = "changeover") -> dict
         "to": _release(change.release),
         "outcome": "" if event == "cut" else change.outcome or "done",
         "stage": change.stage,
-        "cause": change.cause,
+        "cause": change.cause or change.occasion,
         "drained": change.report.drained,
         "killed": change.report.killed,
         "lost": change.lost,

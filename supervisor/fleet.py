@@ -21,7 +21,7 @@ from .talking import Talking
 from .worker import Worker
 
 # Causes that are our own doing: such a death counts nowhere.
-BLAMELESS = ("drain", "cancel", "stop", "stop-first", "retire", "refused")
+BLAMELESS = ("drain", "cancel", "stop", "stop-first", "retire", "refused", "memory")
 
 
 class Fleet:
@@ -76,6 +76,7 @@ class Fleet:
         """Start a worker in a slot as soon as there is room for another start."""
         self._count += 1
         worker = Worker(f"w{self._count}", generation, slot)
+        worker.jitter = self._desk.jitter()
         self.workers[worker.id] = worker
         generation.workers[slot] = worker
         if len(self._starting) < self._desk.spec.max_spawns:
@@ -100,6 +101,7 @@ class Fleet:
     def spawned(self, worker: Worker, pid: int) -> None:
         """The process runs: the supervisor speaks first."""
         worker.pid = pid
+        worker.started_at = self._desk.now
         if worker.state is not WorkerState.STARTING:  # it was given up meanwhile
             self._desk.give(Signal(worker, "kill"))
             return

@@ -28,6 +28,7 @@ class Generation:
         self.restart = Restart.RUNNING
         self.back_off: Timer | None = None  # when the next worker is started
         self.unlucky = 0  # starts that failed by bad luck since the last that succeeded
+        self.excesses: list[float] = []  # when we killed its workers for their memory, of late
         self.loaded = Loaded(concurrency=spec.concurrency)
         self.loaded_at = 0.0
         self.done = 0

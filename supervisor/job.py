@@ -18,7 +18,7 @@ class Job:
 
     __slots__ = (
         "args", "attempts", "cancel_reason", "deaths", "errors", "fault",
-        "generation", "id", "idempotent", "item_seq", "key", "method", "options", "owner",
+        "generation", "id", "idempotent", "item_seq", "key", "kills", "method", "options", "owner",
         "plugin", "queued_at", "queued_s", "ran_s", "release", "result", "seq", "started_at",
         "state", "timeout_s", "timer", "worker",
     )  # fmt: skip
@@ -50,6 +50,7 @@ class Job:
         self.attempts = 0
         self.errors = 0
         self.deaths: tuple[int, ...] = ()  # generations whose workers died unexplained under it
+        self.kills = 0  # workers that were killed for their memory under it
         self.cancel_reason: str | None = None  # asked for while it runs
         self.item_seq = 0  # items already sent to the caller
         self.worker: Worker | None = None

@@ -10,6 +10,7 @@ from .generation import Generation
 from .job import Job
 from .queue import JobQueue
 from .release import Release
+from .rest import Rest
 from .spec import PluginSpec
 from .states import GATE, Gate, JobState, Restart, advance
 
@@ -64,6 +65,8 @@ class Plugin:
         self.served: list[str] = []  # digests in the order of their cuts, the newest last
         self.deaths: dict[str, list[float]] = {}  # digest: when its workers died, unexplained
         self.failure = ""  # why it has FAILED
+        self.refused_recycles = Rest()
+        self.vain_recycles = Rest()  # above `max_rss` again at once
         self.retry: Timer | None = None  # a change that failed by bad luck comes back
 
     def turn_gate(self, event: str) -> None:
@@ -100,6 +103,11 @@ class Plugin:
         for number, generation in list(self.generations.items()):
             if not generation.is_alive and generation not in kept:
                 del self.generations[number]
+
+    def is_newcomer(self, generation: Generation) -> bool:
+        """Is it warming, and has not been cut to?"""
+        change = self.change
+        return change is not None and generation is change.new and not change.has_cut
 
     @property
     def has_others_alive(self) -> bool:

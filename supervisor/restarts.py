@@ -67,11 +67,8 @@ class Restarts:
 
     def answer(self, plugin: Plugin, generation: Generation) -> None:
         """Its jobs are back in the queue: start another worker, if this generation still serves."""
-        if plugin.live is not generation or generation.restart is Restart.FAILED:
+        if not _serves_on(plugin, generation):
             return
-        change = plugin.change
-        if change is not None and change.undoes is not None and not change.has_cut:
-            return  # it is being left
         deaths = len(self._recent_deaths(plugin, generation.release.digest))
         if deaths > plugin.spec.crash_loop_count:
             self._fail(plugin, generation, deaths)
@@ -79,6 +76,21 @@ class Restarts:
             self._fleet.fill(generation)
         else:
             self._back_off(plugin, generation, max(0, deaths - 2) + generation.unlucky)
+
+    def saw_excess(self, plugin: Plugin, generation: Generation) -> None:
+        """We are killing a worker for its memory: start another, but not without end.
+
+        That counts for no crash loop; what is killed again and again is started less often.
+        """
+        since = self._desk.now - plugin.spec.crash_loop_window_s
+        recent = [when for when in generation.excesses if when > since]
+        generation.excesses = [*recent, self._desk.now]
+        if not _serves_on(plugin, generation):
+            return
+        if not recent and generation.restart is Restart.RUNNING:
+            self._fleet.fill(generation)
+        else:
+            self._back_off(plugin, generation, max(0, len(recent) - 1))
 
     def _back_off(self, plugin: Plugin, generation: Generation, times: int) -> None:
         generation.turn("back_off")
@@ -113,3 +125,11 @@ class Restarts:
         """A worker of a failed generation finishes what it has and leaves."""
         if worker.generation.restart is Restart.FAILED and not worker.jobs:
             self._fleet.ladder.stop(worker, "retire")
+
+
+def _serves_on(plugin: Plugin, generation: Generation) -> bool:
+    """It has not failed, and is not being left."""
+    if plugin.live is not generation or generation.restart is Restart.FAILED:
+        return False
+    change = plugin.change
+    return change is None or change.undoes is None or change.has_cut

@@ -45,6 +45,9 @@ class Rollbacks:
 
     def begin_watch(self, plugin: Plugin, change: Changeover) -> None:
         """The cut: the live one's watch goes on until here, the newcomer's begins."""
+        if change.reason == "recycle":
+            self._watch_on(plugin, change)
+            return
         before, old = plugin.watch, change.old
         assert change.new is not None
         plugin.watch = watch = Watch(change, change.new, _error_rate(old))
@@ -57,6 +60,22 @@ class Rollbacks:
             self._watch_over(plugin, watch)
         if change.undoes is not None:
             self._rolled_back(plugin, change.undoes)
+
+    def _watch_on(self, plugin: Plugin, change: Changeover) -> None:
+        """Fresh workers of the same release are no news: a watch over it goes on."""
+        watch, old, new = plugin.watch, change.old, change.new
+        assert old is not None
+        assert new is not None
+        new.done, new.failed = old.done, old.failed
+        if watch is None:
+            return
+        earlier = watch.change
+        first = change.continues = earlier.continues or earlier
+        change.tried, change.watched_until = first.tried, first.watched_until
+        watch.go_on(change, new)
+        if earlier is not first:
+            earlier.continues = None
+            self.end_watch(earlier)
 
     def drained(self, plugin: Plugin, change: Changeover) -> None:
         """The changeover has nothing more to do than to be watched; that may be over already."""
@@ -80,6 +99,9 @@ class Rollbacks:
 
     def end_watch(self, change: Changeover) -> None:
         """The old generation is needed no more. A changeover that still drains ends by itself."""
+        first, change.continues = change.continues, None
+        if first is not None:
+            self.end_watch(first)
         if change.step is not Step.WATCH:
             return
         while not change.has_ended:
@@ -123,7 +145,7 @@ class Rollbacks:
             watch.verdict = cause
             return None
         plugin.watch = None
-        plugin.rolled_back.add(bad.number)
+        plugin.rolled_back |= watch.numbers
         if target[0].digest != bad.release.digest:
             plugin.bad[bad.release.digest] = cause
         failed.cause, failed.stage = cause, "watch"
@@ -146,8 +168,9 @@ class Rollbacks:
         )
 
     def _target(self, plugin: Plugin, failed: Changeover, bad: Generation) -> Target | None:
-        old, digest = failed.old, bad.release.digest
-        if old is not None and self._may_go_back_to(plugin, failed, bad, old):
+        first, digest = failed.continues or failed, bad.release.digest
+        old = first.old
+        if old is not None and self._may_go_back_to(plugin, first, bad, old):
             return plugin.releases.get(old.release.digest, old.release), old.spec
         fallback = fallback_release(plugin, avoid={digest, *failed.tried})
         return (fallback, plugin.spec) if fallback is not None else None
@@ -172,13 +195,18 @@ class Rollbacks:
         current, plugin.change = plugin.change, back
         again = None
         if current is not None and current is not failed:
-            again = _once_more(current) if plugin.pending is None else None
+            is_wanted = plugin.pending is None and current.reason != "recycle"
+            again = _once_more(current) if is_wanted else None
             self._changes.give_up(plugin, current, "a rollback")
         self._changes.begin_way_back(plugin, back)
         return again
 
     def _rolled_back(self, plugin: Plugin, failed: Changeover) -> None:
         """The cut back is done: tell whoever waits for the failed one."""
+        first, failed.continues = failed.continues, None
+        if first is not None:
+            first.cause, first.stage = failed.cause, failed.stage
+            self._rolled_back(plugin, first)
         self._next_phase(failed, "roll_back")
         self._desk.give(Ended(failed))
         self._desk.give(Record(entry(plugin, failed)))

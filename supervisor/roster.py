@@ -15,6 +15,7 @@ from .changeover import Changeover
 from .config import Config, ConfigError
 from .config_changes import changed_keys
 from .digest import Fingerprint
+from .looks import Looks
 from .news import News
 from .past import Past
 from .plugin import Plugin
@@ -48,6 +49,7 @@ class Roster:
             on_note=lambda name, text: news.narrate("warning", name, text),
             breathe=shell.files.breathe,
         )
+        self._looks = Looks(shell)
         self._schedule: asyncio.TimerHandle | None = None
         self._removing: dict[str, list[asyncio.Future[None]]] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -65,6 +67,7 @@ class Roster:
         self._news.rates[spec.name] = Rates()
         self._shell.act()
         self._arm_schedule()
+        self._looks.arm()
         return change
 
     def remove(self, name: str) -> Coroutine[Any, Any, Plugin]:
@@ -166,6 +169,7 @@ class Roster:
         self._watch_source(spec, None)
         self._shell.act()
         self._arm_schedule()
+        self._looks.arm()
         return change
 
     # -- sources and schedules
@@ -215,6 +219,7 @@ class Roster:
         """Look at nothing any more."""
         if self._schedule is not None:
             self._schedule.cancel()
+        self._looks.close()
         await self._watcher.close()
 
 

@@ -141,6 +141,7 @@ class Routing:
                 job.ran_s += self._desk.now - job.started_at
                 if unexplained:
                     job.deaths = (*job.deaths, worker.generation.number)
+                job.kills += worker.cause == "memory"
                 self._judge_death(plugin, worker, job, death)
         self.dispatch(plugin)
 
@@ -149,7 +150,7 @@ class Routing:
         may_run_again = job.idempotent or worker.generation.loaded.is_pure(job.method)
         if job.cancel_reason is not None:
             self._outcomes.cancelled(plugin, job)
-        elif worker.cause == "stop" or not may_run_again:
+        elif worker.cause == "stop" or not may_run_again or job.kills >= plugin.spec.poison:
             lost = {**death.data, "retryable": may_run_again}
             self._outcomes.failed(plugin, job, Fault(death.code, death.message, lost))
         elif counted >= plugin.spec.poison:

@@ -128,7 +128,8 @@ class Shell:
 
     def _record(self, order: o.Record) -> None:
         self._listener.record(order.entry)
-        if order.entry["event"] == "cut":
+        # A recycle changes nothing about what the source is compared with.
+        if order.entry["event"] == "cut" and order.entry["why"] != "recycle":
             digest = order.entry["to"]["digest"]
             self._listener.registered(order.entry["plugin"], self.staging.known.get(digest))
 

@@ -47,6 +47,10 @@ class PluginSpec:
     env_pass: tuple[str, ...] = ()
     network: bool = False
     launcher: tuple[str, ...] = ()
+    max_jobs: int | None = None
+    max_age_s: float | None = None
+    max_rss_bytes: int | None = None
+    memory_bytes: int | None = None
     start: Start = "auto"
     preload: tuple[str, ...] = ()
 

@@ -79,7 +79,7 @@ class Steps:
 
     def find_warm(self, plugin: Plugin, change: Changeover) -> Generation | None:
         """A parked or draining generation that runs the wanted release already."""
-        if change.target is None:
+        if change.target is None or change.reason == "recycle":
             return None
         for generation in plugin.generations.values():
             is_wanted = generation.release.digest == change.target.digest

@@ -20,7 +20,16 @@ if TYPE_CHECKING:
     from .release import Release
 
 Reason = Literal[
-    "start", "add", "file", "signal", "schedule", "reload", "rollback", "config", "watch"
+    "start",
+    "add",
+    "file",
+    "signal",
+    "schedule",
+    "reload",
+    "rollback",
+    "config",
+    "watch",
+    "recycle",
 ]
 
 
@@ -46,9 +55,10 @@ TRIGGERS: Mapping[Reason, Trigger] = {
     ),
     "schedule": Trigger(same="begin", marked="refresh", disabled="unchanged", is_by_itself=True),
     "reload": Trigger(same="unchanged", marked="try", disabled="refuse"),
-    # These name their release; it does not come from the source.
+    # These name their release: it does not come from the source.
     "rollback": Trigger(same="begin", marked="try", disabled="refuse"),
     "watch": Trigger(same="begin", marked="try", disabled="begin"),
+    "recycle": Trigger(same="begin", marked="try", disabled="begin"),
 }
 
 

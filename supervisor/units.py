@@ -56,6 +56,11 @@ def size(value: object) -> int:
     return count
 
 
+def size_or_off(value: object) -> int | None:
+    """A size, or None for "off"."""
+    return None if value == "off" else size(value)
+
+
 def backoff(value: object) -> tuple[float, float]:
     """Shortest and longest pause in seconds from "100ms..30s"."""
     shortest, dots, longest = value.partition("..") if isinstance(value, str) else ("", "", "")

@@ -63,6 +63,41 @@ class UsageMeter:
             return None
 
 
+def memory_of(pids: Iterable[int]) -> dict[int, int]:
+    """Bytes that each worker and what it has started take. Only that: no CPU, nothing is kept.
+
+    One process takes its RSS, as `Usage` shows it. Of several the proportional set size (PSS) is
+    taken, so that a model which a worker shares with its children counts once.
+    """
+    try:
+        trees = _trees(pids)
+    except OSError:  # no descriptor left to look with: it is known at the next look
+        return {}
+    return {worker: _tree_memory(tree) for worker, tree in trees.items()}
+
+
+def _tree_memory(tree: list[int]) -> int:
+    if len(tree) == 1:
+        return _resident(tree[0])
+    return sum(_proportional(pid) for pid in tree)
+
+
+def _resident(pid: int) -> int:
+    try:
+        return int(psutil.Process(pid).memory_info().rss)
+    except (psutil.Error, OSError):
+        return 0
+
+
+def _proportional(pid: int) -> int:
+    """Of a process that may not be looked into (another user's): the RSS."""
+    try:
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_bytes().splitlines()
+    except OSError:
+        return _resident(pid)
+    return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith(b"Pss:"))
+
+
 def _trees(pids: Iterable[int]) -> dict[int, list[int]]:
     """For each pid, itself and its descendants."""
     children: dict[int, list[int]] = {}

@@ -20,12 +20,18 @@ class Watch:
     def __init__(self, change: Changeover, generation: Generation, old_rate: float) -> None:
         self.change = change
         self.generation = generation
+        self.numbers = {generation.number}  # of every generation that it was over
         self.successes = 0
         self.errors = 0
         self.deaths = 0
         self.verdict = ""  # why it should go, although there is nothing to go back to
         self._dead_jobs: set[str] = set()
         self._limit = _error_limit(generation.spec, old_rate)
+
+    def go_on(self, change: Changeover, generation: Generation) -> None:
+        """Fresh workers of the same release have taken over: the counts and the end stay."""
+        self.change, self.generation = change, generation
+        self.numbers.add(generation.number)
 
     def saw_success(self) -> None:
         """A job was done on the new release."""

@@ -36,8 +36,8 @@ class Worker:
     """One process running one release."""
 
     __slots__ = (
-        "asks", "capabilities", "cause", "clock", "ended_jobs", "exit", "generation", "id", "jobs",
-        "overdue", "pid", "signal", "slot", "state", "timer",
+        "asks", "capabilities", "cause", "clock", "ended_jobs", "excess", "exit", "generation",
+        "id", "jitter", "jobs", "overdue", "pid", "signal", "slot", "started_at", "state", "timer",
     )  # fmt: skip
 
     def __init__(self, worker_id: str, generation: Generation, slot: int) -> None:
@@ -49,11 +49,14 @@ class Worker:
         self.jobs: dict[str, Job] = {}  # what it has borrowed
         self.asks: deque[Asked] = deque()  # control requests; the first is under way
         self.capabilities: frozenset[str] = frozenset()
-        self.cause = ""  # why we end it: drain, cancel, stop, protocol, retire, …; "" = we do not
+        self.cause = ""  # why we end it: drain, cancel, stop, memory, retire, …; "" = we do not
         self.overdue: set[str] = set()  # jobs that outlived kill_grace after cancel or deadline
         self.ended_jobs = 0
         self.exit: int | None = None  # how its process ended: its status, or the signal's name
         self.signal: str | None = None
+        self.started_at = 0.0  # its process
+        self.jitter = 0.0  # in [0, 1): by how much it is recycled before `max_jobs`
+        self.excess = ""  # what it took when it was killed for its memory
         self.clock = Clock(generation.spec.warm_timeout_s)
         self.timer: Timer | None = None  # of the clock, or of the way out
 
