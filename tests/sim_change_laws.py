@@ -9,6 +9,7 @@ from changeover.supervisor.changeover import Changeover
 from changeover.supervisor.job import Job
 from changeover.supervisor.ladder import STACKS_S
 from changeover.supervisor.plugin import Plugin
+from changeover.supervisor.rest import FIRST_PAUSE_S
 from changeover.supervisor.states import Restart, Step, WorkerState
 
 from .sim_law import EPSILON, LONGEST_GRACE_S, require
@@ -28,6 +29,7 @@ class ChangeLaws:
         self.history: list[dict[str, object]] = []
         self._cut: dict[str, int] = {}  # plugin: the generation that serves
         self._held: dict[str, float] = {}  # plugins whose queue a changeover holds, until when
+        self._previous: dict[str, str] = {}  # plugin: the digest that a rollback leads to
         self._numbers: dict[tuple[str, str], int] = {}  # plugin, digest: the release's number
         self._marked: set[int] = set()  # changeovers that began with bad or held content
         self._loading: set[int] = set()  # generations of which a worker was asked to load
@@ -57,6 +59,7 @@ class ChangeLaws:
         change = self._world.core.plugins[name].change
         if change is not None and change.number == number:  # else it went further at once
             self._check_proven(change)
+        self._check_previous(entry)
 
     def _check_number(self, entry: dict[str, object]) -> None:
         """A release's number belongs to its content for ever."""
@@ -67,8 +70,23 @@ class ChangeLaws:
         same = [d for (n, d), number in self._numbers.items() if (n, number) == (name, known)]
         require(len(same) == 1, f"{name}: @{known} is two contents")
 
+    def _check_previous(self, entry: dict[str, object]) -> None:
+        """A recycle is no other release: a rollback leads where it led before."""
+        plugin, old, new = (
+            self._world.core.plugins[str(entry["plugin"])],
+            entry["from"],
+            entry["to"],
+        )
+        if entry["why"] == "recycle":
+            is_same = isinstance(old, dict) and isinstance(new, dict) and old == new
+            require(is_same, f"{plugin.name}: recycled from {old} to {new}")
+            led_to = self._previous.get(plugin.name, plugin.previous)
+            require(plugin.previous == led_to, f"{plugin.name}: a recycle moved the way back")
+        self._previous[plugin.name] = plugin.previous
+
     def forget(self, name: str) -> None:
         """A plugin is added without its history."""
+        self._previous.pop(name, None)
         self._numbers = {key: number for key, number in self._numbers.items() if key[0] != name}
         self.history = [entry for entry in self.history if entry["plugin"] != name]
 
@@ -88,6 +106,8 @@ class ChangeLaws:
     def entered(self, order: o.Phase) -> None:
         """A changeover entered a step."""
         change = order.change
+        if change.reason == "recycle":
+            self._check_recycle(change, order.step)
         if order.step is Step.HOLD:
             self._hold(change)
         elif order.step is Step.WARM:
@@ -101,6 +121,17 @@ class ChangeLaws:
             self._marked.add(change.number)
         if change.reason in ("file", "signal", "config") and change.target is None:
             require(not is_marked, f"{plugin.name}: {change.reason} warms marked content")
+
+    def _check_recycle(self, change: Changeover, step: Step) -> None:
+        """To what serves, by workers that are new, and not at once again where that is vain."""
+        live = self._world.core.plugins[change.plugin].live
+        require(not change.warm, f"{change.plugin}: recycled to workers that were left before")
+        if step is Step.STAGE:
+            assert live is not None
+            is_same = change.target is not None and change.target.digest == live.release.digest
+            require(is_same, f"{change.plugin}: a recycle leads to another release")
+            is_due = change.who != "max_rss" or self._world.now - live.loaded_at >= FIRST_PAUSE_S
+            require(is_due, f"{change.plugin}: recycled in a hot loop")
 
     def spawned(self, process: Process) -> None:
         """4: a process is started, of bytes that are in the store."""

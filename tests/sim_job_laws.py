@@ -25,7 +25,8 @@ OUTCOME = {
     Code.WORKER_LOST: JobState.LOST,
     Code.POISONED: JobState.LOST,
 }
-LOST_FOR = ("crashed", "killed_at_drain", "protocol", "stopped")
+LOST_FOR = ("crashed", "killed_at_drain", "memory", "protocol", "stopped")
+Counted = tuple[int, int, int]
 NOBODY_RUNS_IT = (Code.UNAVAILABLE, Code.STOPPING)
 
 
@@ -47,6 +48,7 @@ class JobLaws:
         self._world = world
         self.open: dict[str, Ledger] = {}  # submitted, not settled
         self._dying: list[Job] = []
+        self._counted: Counted = (0, 0, 0)
 
     # -- 1: every accepted job ends exactly once
 
@@ -136,10 +138,14 @@ class JobLaws:
     def before_death(self, process: Process) -> None:
         """It is reaped now."""
         self._dying = [job for job in process.holds.values() if not job.has_ended]
+        self._counted = self._counts(process)
 
     def after_death(self, process: Process) -> None:
         """Each job that it held went back to the queue, or its caller was told."""
         worker = process.worker
+        if worker.cause == "memory":
+            require(process.is_too_big, f"{worker} was killed for memory that it never took")
+            require(self._counts(process) == self._counted, f"the death of {worker} counts")
         for job in self._dying:
             is_pure = job.method == "run" and worker.generation.loaded.is_pure("run")
             if job.cancel_reason is not None:
@@ -149,11 +155,23 @@ class JobLaws:
             elif job.has_ended:
                 self._check_given_up(job)
 
+    def _counts(self, process: Process) -> Counted:
+        """Deaths, as crash loop, watch and poison count them."""
+        plugin = self._world.core.plugins[process.worker.generation.spec.name]
+        digest = process.worker.generation.release.digest
+        in_watch = plugin.watch.deaths if plugin.watch is not None else 0
+        of_jobs = sum(len(job.deaths) for job in self._dying)
+        return len(plugin.deaths.get(digest, ())), in_watch, of_jobs
+
     def _check_given_up(self, job: Job) -> None:
         """It could have been run again."""
         fault = job.fault
         assert fault is not None
         if fault.code in NOBODY_RUNS_IT:
+            return
+        if fault.data.get("reason") == "memory":
+            poison = self._world.core.plugins[job.plugin].spec.poison
+            require(job.kills >= poison, f"{job.id} is lost for memory after {job.kills} kills")
             return
         require(fault.code == Code.POISONED, f"{job.id} could run again, and got {fault}")
         plugin = self._world.core.plugins[job.plugin]

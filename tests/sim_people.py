@@ -24,8 +24,10 @@ from .sim_law import require
 from .sim_lives import random_life
 from .sim_world import World, digest_of
 
-CALL_S, OPERATE_S, WRITE_S = 0.01, 0.3, 0.25
+CALL_S, OPERATE_S, WRITE_S, LOOK_S = 0.01, 0.3, 0.25, 0.1
 FIRST: tuple[Reason, ...] = ("start", "add", "config")
+MAX_RSS, MEMORY = 100, 200
+TAKEN = (50, 50, 50, MAX_RSS, MAX_RSS + 1, MEMORY, MEMORY + 1)  # bytes of a worker, at random
 REFUSALS = {Code.BUSY, Code.STOPPING, Code.UNAVAILABLE, Code.NOT_FOUND, Code.CONFLICT}
 
 
@@ -54,6 +56,10 @@ def random_spec(rng: Random, name: str) -> PluginSpec:
         restart_max_s=rng.choice((0.05, 0.2)),
         crash_loop_count=rng.choice((1, 3, 5)),
         crash_loop_window_s=rng.choice((0.2, 2.0)),
+        max_jobs=rng.choice((None, None, 1, 20)),
+        max_age_s=rng.choice((None, None, None, 0.5)),
+        max_rss_bytes=rng.choice((None, None, MAX_RSS)),
+        memory_bytes=rng.choice((None, None, MEMORY)),
         reload=random_policy(rng),
         swap=rng.choice(("auto", "overlap", "handoff", "stop-first")),
         warm_timeout_s=rng.choice((0.1, 0.5)) * slow,
@@ -95,6 +101,7 @@ class People:
         world.after(OPERATE_S, self._operate, name)
         world.after(WRITE_S, self._write, name)
         world.after(OPERATE_S, self._schedule)
+        world.after(LOOK_S, self._look, name)
 
     # -- callers
 
@@ -215,6 +222,19 @@ class People:
             self._note(change)
         if not self.is_resting:
             world.after(OPERATE_S / 4, self._schedule)
+
+    def _look(self, name: str) -> None:
+        """What a worker takes is as the dice say; not all is always known."""
+        if self.is_resting:
+            return
+        world, rng = self.world, self.rng
+        world.after(LOOK_S, self._look, name)
+        memory = {
+            worker_id: process.measure(rng.choice(TAKEN), MEMORY)
+            for worker_id, process in world.processes.items()
+            if process.is_there and rng.random() < 0.3
+        }
+        world.core.measured(world.now, name, memory)
 
     # -- whoever writes the source
 

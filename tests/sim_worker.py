@@ -33,6 +33,7 @@ class Process:
         self.is_gone = False
         self.was_told_to_go = False  # unload, exit, end of input, a signal
         self.is_doomed = False  # it was decided that it must go
+        self.is_too_big = False  # measured above `memory` once
         self.asked: str | None = None
         self.answered: set[str] = set()
         self.holds: dict[str, Job] = {}
@@ -62,6 +63,11 @@ class Process:
         self.is_there = True
         pid = 1000 + int(self.worker.id[1:])
         self.world.core.spawned(self.world.now, self.worker, pid)
+
+    def measure(self, taken: int, limit: int) -> int:
+        """Somebody looks at its memory."""
+        self.is_too_big = self.is_too_big or taken > limit
+        return taken
 
     # -- requests
 

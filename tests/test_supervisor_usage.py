@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from changeover.supervisor.usage import UsageMeter
+from changeover.supervisor.usage import UsageMeter, memory_of
 
 Start = Callable[[str], "subprocess.Popen[bytes]"]
 READY = "import sys; sys.stdout.write('.'); sys.stdout.flush(); sys.stdin.read()"
@@ -77,3 +77,35 @@ def test_what_has_gone_is_left_out(start: Start) -> None:
     gone.wait()
 
     assert set(meter.read([gone.pid, there.pid])) == {there.pid}
+
+
+def test_what_a_tree_shares_counts_once(start: Start) -> None:
+    tree = start(
+        "import mmap, os, sys\n"
+        "shared, (r, w) = mmap.mmap(-1, 80_000_000), os.pipe()\n"
+        "shared.write(b'x' * len(shared))\n"
+        "if os.fork():\n"
+        "    os.read(r, 1); sys.stdout.write('.'); sys.stdout.flush()\n"
+        "elif shared[::4096]:\n"
+        "    os.write(w, b'.')\n"
+        "sys.stdin.read()\n"
+    )
+
+    assert 80_000_000 < memory_of([tree.pid])[tree.pid] < 150_000_000
+    assert UsageMeter().read([tree.pid])[tree.pid].rss_bytes > 160_000_000
+
+
+def test_a_worker_alone_takes_what_status_shows(start: Start) -> None:
+    alone = start(f"kept = b'x' * 80_000_000; {READY}")
+
+    assert memory_of([alone.pid]) == {
+        alone.pid: UsageMeter().read([alone.pid])[alone.pid].rss_bytes
+    }
+
+
+def test_what_has_gone_takes_nothing(start: Start) -> None:
+    gone = start(READY)
+    gone.kill()
+    gone.wait()
+
+    assert memory_of([gone.pid]) == {gone.pid: 0}
