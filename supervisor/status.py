@@ -12,6 +12,7 @@ from .generation import Generation
 from .job import Job
 from .plugin import Plugin
 from .release import Release
+from .spec import PluginSpec
 from .usage import Usage
 
 
@@ -43,11 +44,12 @@ def plugin_facts(core: Core, plugin: Plugin, usage: Mapping[int, Usage]) -> dict
         "workers": [
             worker
             for generation in plugin.generations.values()
-            for worker in _workers(generation, usage)
+            for worker in _workers(generation, usage, core.desk.now)
         ],
         "running": plugin.running,
         "queued": len(plugin.queue) + len(plugin.lobby),
         "counts": asdict(plugin.counts),
+        "limits": _limits(plugin.spec),
         "methods": _methods(live),
         "source": live.release.shown if live else plugin.spec.source,
         "python": live.spec.python if live else plugin.spec.python,
@@ -55,6 +57,16 @@ def plugin_facts(core: Core, plugin: Plugin, usage: Mapping[int, Usage]) -> dict
         "failure": plugin.failure,
         "bad": {digest[:12]: why for digest, why in plugin.bad.items()},
         "held": sorted(digest[:12] for digest in plugin.held),
+    }
+
+
+def _limits(spec: PluginSpec) -> dict[str, float | None]:
+    """Where its workers are recycled, and above which memory they are killed; None: nowhere."""
+    return {
+        "max_jobs": spec.max_jobs,
+        "max_age_s": spec.max_age_s,
+        "max_rss_bytes": spec.max_rss_bytes,
+        "memory_bytes": spec.memory_bytes,
     }
 
 
@@ -91,7 +103,9 @@ def _watching(core: Core, plugin: Plugin) -> dict[str, Any] | None:
     }
 
 
-def _workers(generation: Generation, usage: Mapping[int, Usage]) -> list[dict[str, Any]]:
+def _workers(
+    generation: Generation, usage: Mapping[int, Usage], now: float
+) -> list[dict[str, Any]]:
     return [
         {
             "id": worker.id,
@@ -104,6 +118,7 @@ def _workers(generation: Generation, usage: Mapping[int, Usage]) -> list[dict[st
             "rss_bytes": usage[worker.pid].rss_bytes if worker.pid in usage else 0,
             "cpu_percent": usage[worker.pid].cpu_percent if worker.pid in usage else 0.0,
             "jobs": worker.ended_jobs,
+            "age_s": round(now - worker.started_at, 3) if worker.pid else 0.0,
         }
         for worker in (*generation.workers.values(), *generation.leaving)
     ]

@@ -77,6 +77,8 @@ class Books:
             raise Violation(f"{plugin.name}: {alive} generations are alive")
         if plugin.gate is Gate.HELD and plugin.change is None:
             raise Violation(f"{plugin.name} is held by nobody")
+        if plugin.watch is not None and plugin.watch.generation is not plugin.live:
+            raise Violation(f"{plugin.name}: what is watched does not serve")
         self._check_idle(plugin)
 
     def _check_generation(self, generation: Generation) -> int:

@@ -127,6 +127,7 @@ class ChangeLaws:
         live = self._world.core.plugins[change.plugin].live
         require(not change.warm, f"{change.plugin}: recycled to workers that were left before")
         if step is Step.STAGE:
+            self._world.changes.append(change)
             assert live is not None
             is_same = change.target is not None and change.target.digest == live.release.digest
             require(is_same, f"{change.plugin}: a recycle leads to another release")

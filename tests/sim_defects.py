@@ -22,10 +22,12 @@ from changeover.supervisor.graceful import DrainReport, GracefulReload
 from changeover.supervisor.holding import Holding
 from changeover.supervisor.job import Job
 from changeover.supervisor.ladder import Ladder
+from changeover.supervisor.memory_limit import MemoryLimit
 from changeover.supervisor.orders import Ask, Settle
 from changeover.supervisor.outcomes import Outcomes
 from changeover.supervisor.plugin import Plugin
 from changeover.supervisor.queue import JobQueue
+from changeover.supervisor.recycles import Recycles
 from changeover.supervisor.restarts import Restarts
 from changeover.supervisor.rollbacks import Rollbacks
 from changeover.supervisor.routing import Routing
@@ -142,6 +144,16 @@ def _cancels_in_silence(_self: Cancelling, _plugin: Plugin, job: Job, reason: st
         job.cancel_reason = reason
 
 
+def _finds_any(_: Steps, plugin: Plugin, change: Changeover) -> Generation | None:
+    others = [each for each in plugin.generations.values() if each is not plugin.live]
+    return next((each for each in others if change.target and each.ready()), None)
+
+
+def _crashes(self: MemoryLimit, _: Plugin, worker: Worker, excess: str) -> None:
+    worker.excess = excess
+    self._fleet.ladder.kill_at_once(worker, "protocol")
+
+
 DEFECTS: dict[str, Defect] = {
     # the queue and the jobs
     "the queue is not moved at the cut": (Cut, "cut", _cuts_without_the_queue),
@@ -172,7 +184,11 @@ DEFECTS: dict[str, Defect] = {
     "a watch never ends": (Rollbacks, "_watch_over", lambda *_: None),
     "bad content is tried again": (Plugin, "mark", lambda *_: ""),
     "content that nobody has read is bad": (deaths, "BEFORE_LOAD", ()),
+    "a recycle has no watch to go on with": (Rollbacks, "_watch_on", lambda *_: None),
+    "recycling in vain goes on and on": (Recycles, "_is_vain", lambda *_: False),
+    "a recycle brings old workers back": (Steps, "find_warm", _finds_any),
     # the workers
+    "a kill for memory is a crash": (MemoryLimit, "_kill", _crashes),
     "a late exit is not heard": (Core, "exited", _is_deaf_to_late_exits),
     "a crashed worker is not replaced": (Fleet, "fill", lambda *_: None),
     "a back-off never ends": (Restarts, "_restart", lambda *_: None),

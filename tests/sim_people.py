@@ -229,12 +229,20 @@ class People:
             return
         world, rng = self.world, self.rng
         world.after(LOOK_S, self._look, name)
-        memory = {
-            worker_id: process.measure(rng.choice(TAKEN), MEMORY)
-            for worker_id, process in world.processes.items()
+        seen = {
+            process.worker: process.measure(rng.choice(TAKEN), MEMORY)
+            for process in world.processes.values()
             if process.is_there and rng.random() < 0.3
         }
+        stayed = [worker for worker in seen if not worker.cause]
+        memory = {worker.id: taken for worker, taken in seen.items()}
         world.core.measured(world.now, name, memory)
+        plugin = world.core.plugins.get(name)
+        limit = plugin.spec.memory_bytes if plugin is not None else None
+        for worker in stayed:
+            if limit is not None and seen[worker] > limit and worker.generation.spec.name == name:
+                is_held = worker.cause in ("memory", "refused")
+                require(is_held, f"{worker} is above memory, and its end is {worker.cause!r}")
 
     # -- whoever writes the source
 

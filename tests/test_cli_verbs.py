@@ -188,7 +188,7 @@ def test_status_as_a_document(served: Served, capsys: Told) -> None:
     assert set(double["counts"]) == {"accepted", "done", "failed", "cancelled", "lost", "rerun"}
     (worker,) = double["workers"]
     assert {"pid", "state", "release", "generation", "busy", "rss_bytes", "cpu_percent",
-            "jobs"} <= set(worker)  # fmt: skip
+            "jobs", "age_s"} <= set(worker)  # fmt: skip
 
 
 @pytest.mark.usefixtures("served")

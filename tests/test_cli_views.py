@@ -27,7 +27,7 @@ NOON = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)
 def plugin(**changes: Any) -> dict[str, Any]:
     """One plugin of a status document."""
     worker = {"pid": 7, "state": "ready", "release": 3, "generation": 9, "busy": 1,
-              "rss_bytes": 96 * 2**20, "cpu_percent": 12.4, "jobs": 5}  # fmt: skip
+              "rss_bytes": 96 * 2**20, "cpu_percent": 12.4, "jobs": 5, "age_s": 75.0}  # fmt: skip
     counts = {"accepted": 7, "done": 5, "failed": 1, "cancelled": 0, "lost": 0, "rerun": 0}
     return {
         "state": "live", "release": OLD, "generation": 9, "changing": None, "workers": [worker],
@@ -108,10 +108,18 @@ def test_details_say_what_a_plugin_waits_for(changes: dict[str, Any], words: str
     assert words in line
 
 
+def test_details_say_which_limits_are_set() -> None:
+    limits = {"max_jobs": 1000, "max_age_s": 43200.0, "max_rss_bytes": None, "memory_bytes": 2**32}
+    lines = [*status_view.details("p", plugin(limits=limits))]
+    assert "  limits      max_jobs 1000, max_age 12h 0m, memory 4.0G" in lines
+    none = dict.fromkeys(limits)
+    assert "limits" not in "".join(status_view.details("p", plugin(limits=none)))
+
+
 def test_details_list_the_workers() -> None:
     assert status_view.workers(plugin()).lines() == [
-        "PID  STATE  RELEASE  GENERATION  BUSY  JOBS  CPU  RSS",
-        "  7  ready  @3                9     1     5  12%  96M",
+        "PID  STATE  RELEASE  GENERATION  BUSY  JOBS     AGE  CPU  RSS",
+        "  7  ready  @3                9     1     5  1m 15s  12%  96M",
     ]
 
 

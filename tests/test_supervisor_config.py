@@ -159,6 +159,10 @@ def test_values_arrive_in_seconds_bytes_and_digits(loaded: Load) -> None:
                 'timeout = "5s"',
                 'restart = "1s..2s"',
                 'crash_loop = "3 in 10s"',
+                "max_jobs = 1000",
+                'max_age = "12h"',
+                'max_rss = "2GiB"',
+                'memory = "4GiB"',
                 'max_errors = "5%"',
                 f'pin = "sha256:{"a" * 64}"',
                 'config = {strength = 0.5, deep = {list = [1, "two"]}}',
@@ -173,6 +177,8 @@ def test_values_arrive_in_seconds_bytes_and_digits(loaded: Load) -> None:
     assert plugin.timeout_s == 5.0
     assert (plugin.restart_min_s, plugin.restart_max_s) == (1.0, 2.0)
     assert (plugin.crash_loop_count, plugin.crash_loop_window_s) == (3, 10.0)
+    assert (plugin.max_jobs, plugin.max_age_s) == (1000, 43200.0)
+    assert (plugin.max_rss_bytes, plugin.memory_bytes) == (2 * 2**30, 4 * 2**30)
     assert (plugin.max_errors_factor, plugin.max_errors_rate) == (None, 0.05)
     assert plugin.pin == "a" * 64
     assert plugin.config == {"strength": 0.5, "deep": {"list": [1, "two"]}}
@@ -312,6 +318,13 @@ def test_all_mistakes_are_reported_at_once_one_line_each(
         ("network = true", 'which take isolation = "limited" or "sandboxed": trusted has all'),
         ('isolation = "limited"\nstart = "forkserver"', 'takes start = "exec" or "spawn"'),
         ('launcher = ["nice"]\nstart = "forkserver"', 'takes start = "exec" or "spawn"'),
+        ("max_jobs = 0", 'max_jobs: must be a whole number from 1, such as 1000, or "off", not 0'),
+        ("max_jobs = true", "max_jobs: must be a whole number from 1"),
+        ('max_jobs = "many"', 'max_jobs: must be a whole number from 1, such as 1000, or "off"'),
+        ('max_age = "0s"', "max_age: must be longer than zero"),
+        ("max_rss = 512", 'max_rss: needs a unit, such as "512MiB", not 512'),
+        ('memory = "0GiB"', "memory: must be more than zero"),
+        ('max_rss = "2GiB"\nmemory = "2GiB"', "has a max_rss that is not below its memory"),
         ('max_errors = "1"', 'max_errors: must be a factor, such as "2x", or a rate'),
     ],
 )

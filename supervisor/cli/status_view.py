@@ -23,6 +23,12 @@ _WAITS = {
     "empty": "its first release",
     "closed": "its last jobs",
 }
+_LIMITS: tuple[tuple[str, str, Callable[[Any], str]], ...] = (
+    ("max_jobs", "max_jobs", str),
+    ("max_age", "max_age_s", format_duration),
+    ("max_rss", "max_rss_bytes", format_size),
+    ("memory", "memory_bytes", format_size),
+)
 _NUMBERS = frozenset({"WORKERS", "BUSY", "QUEUE", "JOBS/S", "P95", "ERRORS", "RSS"})
 
 
@@ -76,6 +82,7 @@ def details(name: str, plugin: Plugin) -> Iterator[str]:
         "isolation": plugin.get("isolation"),
         "jobs": f"{plugin.get('running', 0)} running, {plugin.get('queued', 0)} queued",
         "counts": ", ".join(f"{value} {key}" for key, value in plugin.get("counts", {}).items()),
+        "limits": _limits(plugin.get("limits") or {}),
         "waits for": waits_for(name, plugin),
     }
     for label, value in facts.items():
@@ -86,8 +93,8 @@ def details(name: str, plugin: Plugin) -> Iterator[str]:
 def workers(plugin: Plugin) -> Table:
     """One row a worker."""
     table = Table(
-        ("PID", "STATE", "RELEASE", "GENERATION", "BUSY", "JOBS", "CPU", "RSS"),
-        frozenset({"PID", "GENERATION", "BUSY", "JOBS", "CPU", "RSS"}),
+        ("PID", "STATE", "RELEASE", "GENERATION", "BUSY", "JOBS", "AGE", "CPU", "RSS"),
+        frozenset({"PID", "GENERATION", "BUSY", "JOBS", "AGE", "CPU", "RSS"}),
     )
     for worker in plugin.get("workers", []):
         table.rows.append(
@@ -98,6 +105,7 @@ def workers(plugin: Plugin) -> Table:
                 str(worker.get("generation", "-")),
                 str(int(worker.get("busy", 0))),
                 str(worker.get("jobs", 0)),
+                format_duration(worker["age_s"]) if worker.get("age_s") else "-",
                 f"{worker.get('cpu_percent') or 0:.0f}%",
                 format_size(worker.get("rss_bytes") or 0),
             )
@@ -115,6 +123,13 @@ def waits_for(name: str, plugin: Plugin) -> str:
     waits = _WAITS.get(str(plugin.get("state")), "nothing").format(name=name)
     failure = str(plugin.get("failure") or "").partition("\n")[0]
     return f"{waits} ({failure})" if failure else waits
+
+
+def _limits(limits: dict[str, Any]) -> str:
+    """`max_age 12h 0m, memory 4.0G`: those that are set."""
+    return ", ".join(
+        f"{name} {form(limits[key])}" for name, key, form in _LIMITS if limits.get(key) is not None
+    )
 
 
 def _changing(changing: dict[str, Any], plugin: Plugin) -> str:
