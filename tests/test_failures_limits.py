@@ -134,15 +134,13 @@ def test_a_callable_is_recycled(co: Changeover) -> None:
         assert own["pid"]() != first
 
 
-def test_a_changed_file_is_seen_between_recycles(co: Changeover, plugin_file: PluginFile) -> None:
+def test_a_changed_file_is_seen_between_recycles(plugin_file: PluginFile) -> None:
     path = plugin_file("job.py", plugin_text("1.0.0", pure=True))
-    with (
-        added(co, "job", source=str(path), max_jobs=1) as job,
-        co.watch("plugins", plugin="job") as watch,
-    ):
-        assert job(0)[1] == "1.0.0"
+    keys = {"source": str(path), "max_jobs": 1}
+    with launch({"job": keys}, settle="1s") as co, co.watch("plugins", plugin="job") as watch:
+        assert co["job"](0)[1] == "1.0.0"
         plugin_file("job.py", plugin_text("2.0.0", pure=True))
-        while job(0)[1] != "2.0.0":
+        while co["job"](0)[1] != "2.0.0":  # each call leads to a recycle, much faster than `settle`
             next(watch)
 
 
