@@ -46,7 +46,8 @@ class MemoryLimit:
             text = f"memory: worker {worker.pid} took {excess}"
             # Content that does not fit is bad, unless it serves: then its start is tried again.
             fault = Fault.new(Code.CHANGE_FAILED, text, reason="memory", bad_luck=is_live)
-            self._fleet.fail_boot(worker, "", fault, at_once=True)
+            has_read = worker.asked not in ("", "hello") or not is_starting
+            self._fleet.fail_boot(worker, "" if has_read else "boot", fault, at_once=True)
             return
         worker.excess = f"was killed: it took {excess}"
         self._fleet.ladder.kill_at_once(worker, "memory")

@@ -29,7 +29,7 @@ class ChangeLaws:
         self.history: list[dict[str, object]] = []
         self._cut: dict[str, int] = {}  # plugin: the generation that serves
         self._held: dict[str, float] = {}  # plugins whose queue a changeover holds, until when
-        self._previous: dict[str, str] = {}  # plugin: the digest that a rollback leads to
+        self._served: dict[str, list[str]] = {}  # plugin: where rollbacks lead
         self._numbers: dict[tuple[str, str], int] = {}  # plugin, digest: the release's number
         self._marked: set[int] = set()  # changeovers that began with bad or held content
         self._loading: set[int] = set()  # generations of which a worker was asked to load
@@ -59,7 +59,7 @@ class ChangeLaws:
         change = self._world.core.plugins[name].change
         if change is not None and change.number == number:  # else it went further at once
             self._check_proven(change)
-        self._check_previous(entry)
+        self._check_way_back(entry)
 
     def _check_number(self, entry: dict[str, object]) -> None:
         """A release's number belongs to its content for ever."""
@@ -70,7 +70,7 @@ class ChangeLaws:
         same = [d for (n, d), number in self._numbers.items() if (n, number) == (name, known)]
         require(len(same) == 1, f"{name}: @{known} is two contents")
 
-    def _check_previous(self, entry: dict[str, object]) -> None:
+    def _check_way_back(self, entry: dict[str, object]) -> None:
         """A recycle is no other release: a rollback leads where it led before."""
         plugin, old, new = (
             self._world.core.plugins[str(entry["plugin"])],
@@ -80,13 +80,13 @@ class ChangeLaws:
         if entry["why"] == "recycle":
             is_same = isinstance(old, dict) and isinstance(new, dict) and old == new
             require(is_same, f"{plugin.name}: recycled from {old} to {new}")
-            led_to = self._previous.get(plugin.name, plugin.previous)
-            require(plugin.previous == led_to, f"{plugin.name}: a recycle moved the way back")
-        self._previous[plugin.name] = plugin.previous
+            before = self._served.get(plugin.name, plugin.served)
+            require(plugin.served == before, f"{plugin.name}: a recycle moved the way back")
+        self._served[plugin.name] = plugin.served
 
     def forget(self, name: str) -> None:
         """A plugin is added without its history."""
-        self._previous.pop(name, None)
+        self._served.pop(name, None)
         self._numbers = {key: number for key, number in self._numbers.items() if key[0] != name}
         self.history = [entry for entry in self.history if entry["plugin"] != name]
 

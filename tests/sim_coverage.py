@@ -32,10 +32,13 @@ IMPOSSIBLE: dict[Pair, str] = {
     ("step restart", _S.ADOPT, None): "nobody to adopt from",
     ("step restart", _S.DRAIN, None): "nobody to drain",
     ("step restart", _S.EXPORT, None): "nobody to export",
-    ("step restart", _S.EXPORT, _R.BACKOFF): "its only worker is gone: nothing to wait for",
     ("step restart", _S.EXPORT, _R.FAILED): "its only worker is gone: nothing to wait for",
     ("step restart", _S.STOP, None): "nobody to stop",
-    ("step restart", _S.STOP, _R.FAILED): "nobody to stop: such a change overlaps",
+}
+# Once in a thousand seeds: may be missing.
+RARE: set[Pair] = {
+    ("step restart", _S.EXPORT, _R.BACKOFF),
+    ("step restart", _S.STOP, _R.FAILED),
 }
 
 
@@ -58,7 +61,7 @@ def pairs(states: Iterable[State]) -> set[Pair]:
 def missing(states: Iterable[State]) -> list[Pair]:
     """What can be and was not seen."""
     seen = pairs(states)
-    return [pair for pair in _all_pairs() if pair not in seen and pair not in IMPOSSIBLE]
+    return [pair for pair in _expected() if pair not in seen]
 
 
 def report(states: Iterable[State]) -> list[str]:
@@ -66,17 +69,19 @@ def report(states: Iterable[State]) -> list[str]:
     seen, lines = pairs(states), []
     for one, other in PLANES:
         name = _name(one, other)
-        can_be = [p for p in _all_pairs() if p[0] == name and p not in IMPOSSIBLE]
+        can_be = [pair for pair in _expected() if pair[0] == name]
         unseen = [f"{_word(p[1])}+{_word(p[2])}" for p in can_be if p not in seen]
         rest = f"; not seen: {', '.join(unseen)}" if unseen else ""
         lines.append(f"{name}: {len(can_be) - len(unseen)} of {len(can_be)} pairs{rest}")
     return lines
 
 
-def _all_pairs() -> Iterator[Pair]:
+def _expected() -> Iterator[Pair]:
     for one, other in PLANES:
-        for pair in product(AXES[one][1], AXES[other][1]):
-            yield (_name(one, other), *pair)
+        for parts in product(AXES[one][1], AXES[other][1]):
+            pair = (_name(one, other), *parts)
+            if pair not in IMPOSSIBLE and pair not in RARE:
+                yield pair
 
 
 def _name(one: int, other: int) -> str:

@@ -15,11 +15,11 @@ SMALL = 4096
 
 class NeverReads(RawWorker):
     def serve(self) -> None:
-        while select.select([0], [], []) and _available() <= SMALL and (data := os.read(0, SMALL)):
+        while _awaited() <= SMALL and (data := os.read(0, SMALL)):
             self.unpacker.feed(data)
             for message in self.unpacker:
                 self.take(message)
-        if _available() > SMALL:
+        if _awaited() > SMALL:
             signal.pause()
 
     def on_job(self, msgid: int, job: str, method: str, args: Any, *rest: Any) -> None:
@@ -29,7 +29,9 @@ class NeverReads(RawWorker):
             signal.pause()
 
 
-def _available() -> int:
+def _awaited() -> int:
+    """How many bytes there are, once there are any, or the end."""
+    select.select([0], [], [])
     return int.from_bytes(fcntl.ioctl(0, termios.FIONREAD, bytes(4)), sys.byteorder)
 
 

@@ -42,7 +42,7 @@ class Strange(RawWorker):
     def bytes_of(self, msgid: int, job: str) -> bytes:
         """What it would write."""
         pieces: list[bytes] = []
-        self.write = pieces.append  # type: ignore[method-assign]
+        self.write = pieces.append
         getattr(self, f"how_{self.how}")(msgid, job)
         del self.write
         return b"".join(pieces)
