@@ -68,8 +68,9 @@ class Process:
         """SIGKILL to the worker and its group."""
         if self._pidfd < 0:
             return False
+        was_there = self._send(signal.SIGKILL)  # first: by the group it might be reaped by now
         self._kill_group()
-        return self._send(signal.SIGKILL)
+        return was_there
 
     def _send(self, number: int) -> bool:
         if self._pidfd < 0:
