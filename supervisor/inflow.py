@@ -83,9 +83,7 @@ class Inflow:
         """Read nothing more."""
         self.has_ended = True
         self._pause()
-        self._splitter = (
-            _NOTHING  # an unfinished message may be large, and 50 KB are the splitter's
-        )
+        self._splitter = _NOTHING  # it holds 50 KB, and an unfinished message may be large
         if self._file_reader is not None:
             self._file_reader.cancel()
 

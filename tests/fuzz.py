@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import random
+import select
 import sys
 import tempfile
 import time
@@ -24,7 +26,7 @@ from changeover.protocol.errors import Fatal, Fault
 from changeover.protocol.framing import Splitter
 from changeover.protocol.messages import open_message
 
-from .wire import PLUGINS, Supervisor, packed
+from .wire import PATIENCE_S, PLUGINS, Supervisor, packed
 
 PING = packed([0, 1, "ping", [7]])
 MESSAGES = [
@@ -39,6 +41,8 @@ MESSAGES = [
     packed([0, 1, "add", ["fuzz", {"source": "/x", "config": {"a": [1]}}]]),
     packed([0, 1, "hello", [{"protocol": [1], "name": "fuzz"}]]),
     packed([2, "more", ["f", 3]], [2, "cancel", ["f", {"mode": "kill"}]]),
+    packed([0, 1, "ping", list(range(17))]),
+    b"\x94\x00\x01\xa4ping" + b"\x91" * 64 + b"\xc0",
     packed([1, 7, None, {"a": [1]}], [1, 8, [1000, "no", {}], None]),
 ]
 HEADS = (
@@ -125,6 +129,23 @@ def split(pieces: list[bytes]) -> tuple[list[bytes], int | None]:
     return found, None
 
 
+def listen(fd: int) -> None:
+    """To the end: whole messages and nothing else, undecoded, for a ping may hold anything."""
+    splitter = Splitter()
+    while True:
+        assert select.select([fd], [], [], PATIENCE_S)[0], "it neither answers nor closes"
+        try:
+            data = os.read(fd, 1 << 16)
+        except ConnectionResetError:  # it closed with bytes of ours unread
+            return
+        if not data:
+            break
+        splitter.feed(data)
+        for raw in splitter:
+            _open(raw)
+    assert not splitter.pending, "it closed in mid message"
+
+
 def _open(raw: bytes) -> None:
     try:
         open_message(raw)
@@ -166,14 +187,13 @@ class Fuzz:
 
     def _send(self, pieces: list[bytes]) -> None:
         with self._supervisor.connect() as wire:
-            wire.is_fuzzing = True
             self.report.connections += 1
             for piece in pieces:
-                self.report.sent_bytes += wire.write(piece)
+                self.report.sent_bytes += wire.write(piece, reads=False)
             if not self._bytes.is_rude():
-                wire.write(PING)
+                wire.write(PING, reads=False)
                 wire.end_input()
-                wire.rest()
+                listen(wire.read_fd)
 
     def _look(self) -> None:
         """Is the other client served, and is the supervisor well?"""

@@ -89,10 +89,11 @@ def test_when_the_approved_release_was_harmed_the_others_serve(
 ) -> None:
     with Service(folder, plugins(folder)) as service:
         digest = approve(service)
+        plugin_file("a.py", "import nosuchmodule\n")
+        assert service.run("reload", "a") == 5
     harm(folder / "state", digest)
-    plugin_file("a.py", "import nosuchmodule\n")
     with Service(folder, plugins(folder)) as service, service.client() as co:
-        service.await_line("nosuchmodule")
+        service.await_line("was changed there")
         with pytest.raises(Unavailable):
             co["a"](1)
         assert co["b"](1)[1] == "1.0.0"
