@@ -23,6 +23,7 @@ HELLO_TIMEOUT_S = 30.0
 _LAST_BREATH_S = 5.0  # for a peer that has closed its end and is about to leave
 _REDIAL_FIRST_S = 0.02
 _REDIAL_MOST_S = 1.0
+_JOBS_AT_ONCE = 500  # in one question: ids have up to 64 bytes, its options hold 64 KiB
 
 Dial = Callable[[], Transport]
 
@@ -173,12 +174,20 @@ class Keeper:
         self._transport = transport
         deadline = time.monotonic() + HELLO_TIMEOUT_S
         link = self._shake_hands(transport, deadline)
-        if any(not self.line.purity.may_repeat(call) for call in self.line.session.pending):
-            self.line.purity.learn(self._ask(link, "status", [{}], deadline))
+        self._ask_about_doubtful(link, deadline)
         for call in self.line.resume(link):
             self.line.session.fail(call, disconnected(why, call))
         for hook in self.on_resumed:
             hook()
+
+    def _ask_about_doubtful(self, link: Link, deadline: float) -> None:
+        """What would not be repeated as it is: what is pure, and which jobs are known there?"""
+        purity = self.line.purity
+        purity.start_over()
+        doubtful = [call.job for call in self.line.session.pending if not purity.may_repeat(call)]
+        for start in range(0, len(doubtful), _JOBS_AT_ONCE):
+            known = doubtful[start : start + _JOBS_AT_ONCE]
+            purity.learn(self._ask(link, "status", [{"known": known}], deadline))
 
     def _give_up(self, why: str) -> None:
         """Nobody came back in time: end what waits, then sleep until somebody calls again."""

@@ -1,7 +1,8 @@
 """Which calls may be sent again to a supervisor that restarted.
 
-A job whose answer was lost may have run. It is repeated when the caller called it idempotent or
-its method is pure; otherwise the caller is told `executed: maybe`.
+A job whose answer was lost may have run. It is repeated when the caller called it idempotent, its
+method is pure, or the supervisor still knows it (the journal of a durable plugin); otherwise the
+caller is told `executed: maybe`.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ class Purity:
     def __init__(self) -> None:
         self._pure: dict[str, set[str]] = {}
         self._asked: set[str] = set()
+        self._known: set[str] = set()
 
     def learn(self, document: dict[str, Any]) -> None:
         """Take a status document. A plugin that is not live yet names no methods: kept as known."""
@@ -26,6 +28,11 @@ class Purity:
             methods = plugin.get("methods")
             if methods:
                 self._pure[name] = {m for m, facts in methods.items() if facts.get("pure")}
+        self._known.update(document.get("known") or ())
+
+    def start_over(self) -> None:
+        """Another supervisor: what the last one knew of jobs says nothing."""
+        self._known.clear()
 
     def is_news(self, plugin: str) -> bool:
         """Has nobody asked for this plugin yet? Says so once."""
@@ -40,4 +47,6 @@ class Purity:
             return True
         if not call.job:
             return call.method in _READING
+        if call.job in self._known:  # it is not run again, but found under its id
+            return True
         return call.is_idempotent or call.target in self._pure.get(call.plugin, ())

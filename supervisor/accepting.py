@@ -42,7 +42,7 @@ class Accepting:
         if not has_room and not _may_wait(plugin, block_s):
             raise _busy(plugin)
         jobs[job.id] = plugin.jobs[job.id] = job
-        self._cancelling.arm(plugin, job)
+        self._cancelling.arm(plugin, job, job.timeout_s)
         if has_room:
             self._accept(plugin, job)
             self.on_accepted(plugin)
@@ -79,9 +79,20 @@ class Accepting:
         if job in plugin.lobby:
             self._outcomes.failed(plugin, job, _busy(plugin))
 
+    def restore(self, plugin: Plugin, job: Job, left_s: float | None) -> None:
+        """Take what a supervisor before this one had accepted: there is always room for it."""
+        self._outcomes.jobs[job.id] = plugin.jobs[job.id] = job
+        job.queued_at = self._desk.now
+        self._cancelling.arm(plugin, job, left_s)
+        self._accept(plugin, job)
+        job.is_durable = job.is_accepted = True
+
     def _accept(self, plugin: Plugin, job: Job) -> None:
         plugin.last_seq += 1
         job.seq = plugin.last_seq
+        # The items of a stream go to one session, which no journal can bring back.
+        job.is_durable = plugin.spec.durable and "stream" not in (job.options or ())
+        job.is_accepted = not job.is_durable  # else the shell says when
         plugin.counts.accepted += 1
         plugin.queue.put(job)
 

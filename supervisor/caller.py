@@ -52,6 +52,7 @@ class Caller:
         self.session.job_left(job, self)
         if self.runs:
             self._answer_run(job)
+            self.session.delivered(job.id)
         elif not self.is_answered:  # it never got into the queue
             self.is_answered = True
             fault = job.fault or Fault.new(Code.INTERNAL, "the job ended before it was accepted")
@@ -61,7 +62,7 @@ class Caller:
 
     def _answer_run(self, job: Job) -> None:
         """A refusal is an error, also for who wants the record."""
-        if self.record and job.seq:
+        if self.record and job.is_accepted:
             self.session.respond(self.msgid, record_of(job).packed)
         elif job.fault is not None:
             self.session.refuse(self.msgid, job.fault)
@@ -73,12 +74,33 @@ class Caller:
         record = ended.record
         if not self.runs:
             self.session.respond(self.msgid, pack({"job": job_id, "duplicate": True}))
-        elif self.record:
+            return
+        self.session.delivered(job_id)
+        if self.record:
             self.session.respond(self.msgid, record.packed)
         elif record.fault is not None:
             self.session.refuse(self.msgid, record.fault)
         else:
             self.session.respond(self.msgid, record.result)
+
+
+class Heir:
+    """In place of those who waited for a job that the journal brought back: they went with the
+    supervisor before this one. Whoever knows its id may join, or ask for the outcome.
+    """
+
+    __slots__ = ()
+
+    progress = False
+    credits = 0
+    holds = True
+    is_forgotten = False
+
+    def admitted(self, job: Job) -> None:
+        """Told in another life."""
+
+    def settled(self, job: Job) -> None:
+        """The journal keeps the outcome."""
 
 
 class Waiter:
@@ -89,6 +111,7 @@ class Waiter:
     progress = False
     credits = 0
     holds = False
+    is_forgotten = True  # the outcome is not kept on its account
 
     def __init__(self) -> None:
         self.future: asyncio.Future[Ended] = asyncio.get_running_loop().create_future()

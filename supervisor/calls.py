@@ -72,6 +72,14 @@ def word(given: dict[str, Any], key: str) -> str | None:
     return value
 
 
+def words(given: dict[str, Any], key: str) -> list[str]:
+    """An option that is an array of str; absent is empty."""
+    value = given.get(key) or []
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        raise invalid(f"{key} must be an array of str")
+    return value
+
+
 def flag(given: dict[str, Any], key: str) -> bool:
     """An option that is true or false; absent is false."""
     value = given.get(key, False)

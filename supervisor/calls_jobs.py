@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from typing import Any
 
 from ..protocol.errors import Code, Fault
@@ -40,10 +41,10 @@ def _take(session: Session, message: Message, *, runs: bool) -> None:
     job_id = _job_id(session, given)
     block_s = calls.seconds(given, "block_ms")
     may_wait = spec.full == "block" if block_s is None else block_s > 0
-    ended = session.kept.get(job_id)
+    ended = session.outcome(job_id)
     if job_id not in core.jobs and ended is not None:
         _check_same(job_id, ended.call == call_of(plugin, method, args))
-        caller.replay(job_id, ended)
+        session.service.shell.ledger.when_written(partial(caller.replay, job_id, ended))
         return
     session.check_credit(size, may_wait=may_wait)
     job = core.jobs.get(job_id)
@@ -59,12 +60,10 @@ def _start(session: Session, job: Job, caller: Caller, block_s: float | None) ->
     job.owner = [caller]
     session.job_came(job, caller)
     try:
-        accepted = session.service.shell.submit(job, block_s)
+        session.service.shell.submit(job, block_s)
     except Fault:
         session.job_left(job, caller)
         raise
-    if accepted:
-        caller.admitted(job)
 
 
 def _check_same(job_id: str, is_same: bool) -> None:
@@ -80,7 +79,7 @@ def _join(session: Session, job: Job, caller: Caller) -> None:
     session.job_came(job, caller)
     if caller.credits:
         _grant(session, job, caller.credits)
-    if job.seq:
+    if job.is_accepted:
         caller.admitted(job)
 
 
@@ -127,7 +126,7 @@ def cancel(session: Session, message: Message) -> bytes:
     mode = calls.choice(given, "mode", ("soft", "kill"))
     why = "late" if calls.word(given, "reason") == "late" else "client"
     job = session.service.shell.core.jobs.get(job_id)
-    ended = session.kept.get(job_id)
+    ended = session.outcome(job_id)
     if job is not None:
         session.service.shell.cancel(job, why, kill=mode == "kill")
         return pack({"job": job_id, "state": job.state.value})

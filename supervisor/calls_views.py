@@ -43,7 +43,7 @@ def hello(session: Session, message: Message) -> bytes:
 
 
 def status(session: Session, message: Message) -> bytes:
-    """`[O{plugin, job}]` → the `changeover.status/1` document with `seq`."""
+    """`[O{plugin, job, jobs, known}]` → the `changeover.status/1` document with `seq`."""
     given = calls.options(message, 0)
     core = session.service.shell.core
     job_id, plugin = calls.word(given, "job"), calls.word(given, "plugin")
@@ -51,16 +51,30 @@ def status(session: Session, message: Message) -> bytes:
         core.plugin(plugin)
     document = session.service.status_document(plugin)
     if job_id is not None:
-        job = core.jobs.get(job_id)
-        if job is None:
-            raise Fault.new(
-                Code.NOT_FOUND, f"no job {job_id!r:.80} is queued or running", job=job_id
-            )
-        document["jobs"] = [job_facts(core, job)]
+        document["jobs"] = [_job(session, job_id)]
     elif calls.flag(given, "jobs"):
         jobs = core.jobs.values()
         document["jobs"] = [job_facts(core, j) for j in jobs if plugin in (None, j.plugin)]
+    if "known" in given:
+        job_ids = calls.words(given, "known")
+        document["known"] = [each for each in job_ids if _is_known(session, each)]
     return pack(document)
+
+
+def _is_known(session: Session, job_id: str) -> bool:
+    """Would the same call under this id be the same job?"""
+    return job_id in session.service.shell.core.jobs or session.outcome(job_id) is not None
+
+
+def _job(session: Session, job_id: str) -> dict[str, Any]:
+    """A job under way, or one of a durable plugin whose outcome is kept."""
+    core, ledger = session.service.shell.core, session.service.shell.ledger
+    job, ended = core.jobs.get(job_id), ledger.get(job_id)
+    if job is not None:
+        return job_facts(core, job)
+    if ended is not None:
+        return ended.record.facts
+    raise Fault.new(Code.NOT_FOUND, f"no job {job_id!r:.80} is queued or running", job=job_id)
 
 
 def watch(session: Session, message: Message) -> bytes:

@@ -38,7 +38,7 @@ class _Wait:
         if unknown:
             raise Fault.new(Code.NOT_FOUND, f"no job {unknown[0]!r:.80}", job=unknown[0])
         for job_id in job_ids:
-            ended = session.kept.get(job_id)
+            ended = session.outcome(job_id)
             if ended is not None:
                 self._ended[job_id] = ended
             else:
@@ -46,7 +46,7 @@ class _Wait:
                 self._jobs[job_id].owner.append(waiter)
 
     def _is_known(self, job_id: str) -> bool:
-        return job_id in self._jobs or self._session.kept.get(job_id) is not None
+        return job_id in self._jobs or self._session.outcome(job_id) is not None
 
     async def answer(self, mode: str, timeout_s: float | None, *, forgets: bool) -> bytes:
         """Wait as long as asked, and deliver."""
@@ -57,6 +57,9 @@ class _Wait:
                 await asyncio.wait(futures, timeout=timeout_s, return_when=how)
         finally:
             self._leave()
+        ledger = self._session.service.shell.ledger
+        if any(ledger.get(job_id) is not None for job_id in self._ended):
+            await ledger.written()  # nothing is told that a kill could still undo
         ended = [self._ended[name] for name in self._job_ids if name in self._ended]
         records = [each.record.packed for each in ended]
         answer = _pack_array(records)
@@ -75,6 +78,7 @@ class _Wait:
         """Delivered, or wanted no more: also what has not ended yet will not be kept."""
         for job_id in job_ids:
             self._session.kept.forget(job_id)
+            self._session.delivered(job_id)
             if job_id in self._session.callers:
                 self._session.callers[job_id].is_forgotten = True
 

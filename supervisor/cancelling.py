@@ -21,10 +21,10 @@ class Cancelling:
         self._outcomes = outcomes
         self.on_overdue: Callable[[Worker], None] = lambda _: None  # set by the core
 
-    def arm(self, plugin: Plugin, job: Job) -> None:
+    def arm(self, plugin: Plugin, job: Job, left_s: float | None) -> None:
         """Its deadline runs from its submission, through queue, holds, runs and re-runs."""
-        if job.timeout_s is not None:
-            job.timer = self._desk.arm(job.timeout_s, self.cancel, plugin, job, "timeout")
+        if left_s is not None:
+            job.timer = self._desk.arm(left_s, self.cancel, plugin, job, "timeout")
 
     def cancel(self, plugin: Plugin, job: Job, reason: str) -> None:
         """End a job that is not wanted (client, disconnected) or is late (timeout, late).
@@ -37,7 +37,9 @@ class Cancelling:
             return
         job.cancel_reason = reason
         worker = job.worker
-        if job.state is JobState.QUEUED or worker is None:
+        if job.is_held:
+            job.attempts -= 1  # it was never sent
+        if job.state is JobState.QUEUED or worker is None or job.is_held:
             self._outcomes.cancelled(plugin, job)
             return
         can_cancel = "cancel" in worker.capabilities
@@ -51,7 +53,7 @@ class Cancelling:
         """The same without `kill_grace`."""
         worker = job.worker
         self.cancel(plugin, job, reason)
-        if worker is not None:
+        if worker is not None and not job.is_held:
             self._outlived(plugin, worker, job)
 
     def _outlived(self, plugin: Plugin, worker: Worker, job: Job) -> None:

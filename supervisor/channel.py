@@ -63,6 +63,11 @@ class Channel:
         self.when_flushed = self._out.when_flushed
 
     @property
+    def is_writable(self) -> bool:
+        """Does anybody read what is sent?"""
+        return self._out.is_open
+
+    @property
     def unread_bytes(self) -> int:
         """How much of what was sent the peer has not taken."""
         return self._out.unread_bytes

@@ -57,6 +57,7 @@ class PluginTable(TypedDict, total=False):
     max_age: Annotated[float | None, PlainValidator(units.duration_or_off)]
     max_rss: Annotated[int | None, PlainValidator(units.size_or_off)]
     memory: Annotated[int | None, PlainValidator(units.size_or_off)]
+    durable: bool
     start: Start
     preload: Texts
     reload: Annotated[ReloadPolicy, PlainValidator(config_values.reload)]

@@ -65,7 +65,7 @@ class Core:
         self._recycles = Recycles(desk, changes)
         self._deaths = Deaths(desk, routing, fleet, changes, restarts, rollbacks)
         self._closing = Closing(desk, outcomes, fleet, changes, rollbacks)
-        routing.on_end = self._job_ended
+        routing.on_end, routing.on_freed = self._job_ended, self._freed
         self._cancelling.on_overdue = fleet.kill_if_overdue
         fleet.on_ready = self._ready
         fleet.on_reply = self._replied
@@ -185,6 +185,32 @@ class Core:
         self.desk.now = now
         return self._accepting.submit(self.plugin(job.plugin), job, block_s=block_s)
 
+    def restore(self, now: float, job: Job, *, left_s: float | None, may_repeat: bool) -> None:
+        """A job that a supervisor before this one had accepted, in the order of their acceptance.
+
+        What has been lent then may have run: it is run again only if that does no harm.
+        """
+        self.desk.now = now
+        plugin = self.plugin(job.plugin)
+        self._accepting.restore(plugin, job, left_s)
+        if job.attempts and not may_repeat:
+            text = f"the supervisor ended while a worker of {plugin.name} ran it"
+            lost = Fault.new(Code.WORKER_LOST, text, reason="stopped")
+            self._outcomes.failed(plugin, job, lost)
+
+    def refused(self, now: float, job: Job, fault: Fault) -> None:
+        """The journal cannot keep a job that was submitted: it never was one."""
+        self.desk.now = now
+        plugin = self.plugins.get(job.plugin)
+        if plugin is not None:
+            self._routing.refused(plugin, job, fault)
+
+    def begin(self, now: float, worker: Worker, job: Job) -> bool:
+        """The journal has it that a job that is held begins; True if it is to be sent now."""
+        self.desk.now = now
+        plugin = self.plugins.get(job.plugin)
+        return plugin is not None and self._routing.begin(plugin, worker, job)
+
     def cancel(self, now: float, job: Job, reason: str, *, kill: bool = False) -> None:
         """End a job for its caller; with `kill` its worker does not get `kill_grace`."""
         self.desk.now = now
@@ -204,6 +230,8 @@ class Core:
     def _job_ended(self, plugin: Plugin, worker: Worker, job: Job, fault: Fault | None) -> None:
         if job.cancel_reason is None:  # else whatever it raised may come from the cancel
             self._rollbacks.saw_answer(plugin, worker.generation, fault)
+
+    def _freed(self, plugin: Plugin, worker: Worker) -> None:
         self._fleet.kill_if_overdue(worker)
         self._restarts.retire_if_failed(worker)
         self._changes.pump(plugin)

@@ -18,9 +18,9 @@ class Job:
 
     __slots__ = (
         "args", "attempts", "cancel_reason", "deaths", "errors", "fault",
-        "generation", "id", "idempotent", "item_seq", "key", "kills", "method", "options", "owner",
-        "plugin", "queued_at", "queued_s", "ran_s", "release", "result", "seq", "started_at",
-        "state", "timeout_s", "timer", "worker",
+        "generation", "id", "idempotent", "is_accepted", "is_durable", "is_held", "item_seq", "key",
+        "kills", "method", "options", "owner", "plugin", "queued_at", "queued_s", "ran_s", "release",
+        "result", "seq", "started_at", "state", "timeout_s", "timer", "worker",
     )  # fmt: skip
 
     def __init__(  # noqa: PLR0913 - the facts of a record
@@ -46,6 +46,9 @@ class Job:
         self.owner = owner  # whoever is answered: opaque to the core
         self.options = options  # passed on to the worker: progress, stream
         self.seq = 0  # its place among the plugin's jobs
+        self.is_durable = False  # the journal is to keep it
+        self.is_accepted = False  # its caller may be told so: it has its place, and the journal it
+        self.is_held = False  # lent, but not sent before the journal has that
         self.state = JobState.QUEUED
         self.attempts = 0
         self.errors = 0

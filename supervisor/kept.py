@@ -48,13 +48,25 @@ class Kept:
         """The outcome, if it is still here."""
         return self._ended.get(job_id)
 
-    def keep(self, job_id: str, ended: Ended) -> None:
-        """Keep the outcome, and let the oldest go as needed."""
+    def __len__(self) -> int:
+        return len(self._ended)
+
+    @property
+    def size_bytes(self) -> int:
+        """What all of them cost."""
+        return self._bytes
+
+    def keep(self, job_id: str, ended: Ended) -> list[str]:
+        """Keep the outcome, and let the oldest go as needed; the ids of those."""
         self.forget(job_id)
         self._ended[job_id] = ended
         self._bytes += ended.size_bytes
+        gone = []
         while self._bytes > self._limit and len(self._ended) > 1:
-            self._bytes -= self._ended.popitem(last=False)[1].size_bytes
+            oldest, outcome = self._ended.popitem(last=False)
+            self._bytes -= outcome.size_bytes
+            gone.append(oldest)
+        return gone
 
     def forget(self, job_id: str) -> None:
         """It was delivered, or nobody wants it."""

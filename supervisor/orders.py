@@ -44,7 +44,10 @@ class Tell(NamedTuple):
 
 
 class Dispatch(NamedTuple):
-    """Lend a job to a worker; answer `answered` or, at its death, `exited`."""
+    """Lend a job to a worker; answer `answered` or, at its death, `exited`.
+
+    One that `is_held` first goes into the journal: then ask `begin` whether it is to be sent.
+    """
 
     worker: Worker
     job: Job

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgpack
 
 from ..protocol import limits
 from ..protocol.errors import Code, Fault
-from ..protocol.messages import NIL, is_too_deep, pack
+from ..protocol.messages import NIL, is_too_deep, pack, unpack
 from .job import Job
 
 _packer = msgpack.Packer(autoreset=True)
@@ -28,6 +28,13 @@ class Record(NamedTuple):
     def packed(self) -> bytes:
         """`{job, plugin, release, generation, worker, state, …, result}`."""
         return self.head + self.result
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """All but the result."""
+        facts: dict[str, Any] = unpack(self.head + NIL)
+        del facts["result"]
+        return facts
 
 
 def record_of(job: Job) -> Record:

@@ -28,14 +28,21 @@ from .staged import Staged
 from .watcher import Watcher
 
 T = TypeVar("T")
+NOT_DURABLE = (
+    "durable = true takes a state_dir that outlives the supervisor, and this one is temporary\n"
+    '  name one, as in launch(…, state_dir="…") or -o state_dir=…, or leave durable away'
+)
 CRON_LOOK_S = 60.0  # the wall clock may jump, so a cron is looked at this often at least
 
 
 class Roster:
     """Everything that is done to plugins by name."""
 
-    def __init__(self, config: Config, shell: Shell, news: News, past: Past) -> None:
+    def __init__(
+        self, config: Config, shell: Shell, news: News, past: Past, *, may_be_durable: bool
+    ) -> None:
         self.config = config
+        self._may_be_durable = may_be_durable
         self._shell = shell
         self._core = shell.core
         self._news = news
@@ -58,17 +65,27 @@ class Roster:
 
     def start(self) -> list[Changeover]:
         """Begin the first load of everything in the config."""
-        return [self.add(spec, reason="start") for spec in self.config.plugins.values()]
+        changes = [self.add(spec, reason="start") for spec in self.config.plugins.values()]
+        for name, count in self._shell.ledger.homeless.items():
+            text = f"{count} durable jobs wait in the journal for a plugin of this name"
+            self._news.narrate("warning", name, text)
+        return changes
 
     def add(self, spec: PluginSpec, *, reason: Any = "add", who: str = "config") -> Changeover:
-        """Register a plugin and begin its first load. Raises Fault CONFLICT."""
+        """Register a plugin and begin its first load. Raises Fault CONFLICT, INVALID_PARAMS."""
+        self._check_durable(spec)
         plugin = self._past.plugin(spec)
         change = self._core.add(self._shell.now(), spec, reason=reason, who=who, plugin=plugin)
         self._news.rates[spec.name] = Rates()
+        self._shell.restore(spec.name)
         self._shell.act()
         self._arm_schedule()
         self._looks.arm()
         return change
+
+    def _check_durable(self, spec: PluginSpec) -> None:
+        if spec.durable and not self._may_be_durable:
+            raise Fault.new(Code.INVALID_PARAMS, f"{spec.name}: {NOT_DURABLE}", plugin=spec.name)
 
     def remove(self, name: str) -> Coroutine[Any, Any, Plugin]:
         """Close a plugin. To await: until its last worker has left."""
@@ -146,6 +163,8 @@ class Roster:
             problems = "\n  ".join(error.problems)
             self._news.narrate("error", "", f"config not taken, the old one stays\n  {problems}")
             raise Fault.new(Code.INVALID_PARAMS, "\n".join(error.problems)) from None
+        for spec in fresh.plugins.values():
+            self._check_durable(spec)
         old, self.config = self.config, fresh
         for name in old.plugins.keys() - fresh.plugins.keys():
             self._remove_later(name)

@@ -17,7 +17,7 @@ from .job import Job
 from .orders import Dispatch
 from .outcomes import Outcomes
 from .plugin import Plugin
-from .states import Gate, Restart
+from .states import Gate, Restart, WorkerState
 from .worker import Worker
 
 CANCELLED_CODES = (Code.CANCELLED, Code.DEADLINE)
@@ -37,8 +37,9 @@ class Routing:
         self._outcomes = outcomes
         self._accepting = accepting
         accepting.on_accepted = outcomes.on_room = self.dispatch
-        # Set by the core: a worker has given a job back.
+        # Set by the core: a worker has answered a job; it has one less, however that came.
         self.on_end: Callable[[Plugin, Worker, Job, Fault | None], None] = lambda *_: None
+        self.on_freed: Callable[[Plugin, Worker], None] = lambda *_: None
 
     # -- lending
 
@@ -74,6 +75,7 @@ class Routing:
             return False
         job.turn("dispatch")
         job.attempts += 1
+        job.is_held = job.is_durable
         job.worker = worker
         job.generation = live.number
         job.release = live.release
@@ -84,6 +86,42 @@ class Routing:
             busy.add(job.key)
         self._desk.give(Dispatch(worker, job))
         return True
+
+    def begin(self, plugin: Plugin, worker: Worker, job: Job) -> bool:
+        """The journal has it that this job begins there: may it, still?
+
+        Else it has ended, or it goes back to its place: as if it had not been lent.
+        """
+        if worker.jobs.get(job.id) is not job:
+            return False
+        if not job.has_ended and self._still_serves(plugin, worker):
+            job.is_held = False
+            return True
+        self._take_unsent(plugin, worker, job)
+        return False
+
+    def _still_serves(self, plugin: Plugin, worker: Worker) -> bool:
+        is_live = worker.generation is plugin.live and worker.state is WorkerState.READY
+        return is_live and plugin.gate is Gate.OPEN
+
+    def refused(self, plugin: Plugin, job: Job, fault: Fault) -> None:
+        """The journal cannot keep a new job: it is not accepted, and runs nowhere."""
+        worker = job.worker
+        if not job.has_ended:
+            job.attempts = 0
+            self._outcomes.failed(plugin, job, fault)
+            plugin.counts.accepted -= 1
+            plugin.counts.failed -= 1
+        if worker is not None and worker.jobs.get(job.id) is job:
+            self._take_unsent(plugin, worker, job)
+
+    def _take_unsent(self, plugin: Plugin, worker: Worker, job: Job) -> None:
+        del worker.jobs[job.id]
+        self._return(plugin, worker, job)
+        if not job.has_ended:
+            self._requeue(plugin, job)
+        self.on_freed(plugin, worker)
+        self.dispatch(plugin)
 
     # -- taking back
 
@@ -99,6 +137,7 @@ class Routing:
             job.ran_s += self._desk.now - job.started_at
             self._judge_answer(plugin, job, fault, result)
         self.on_end(plugin, worker, job, fault)
+        self.on_freed(plugin, worker)
         if plugin.queue or plugin.lobby:
             self.dispatch(plugin)
         return True
@@ -125,7 +164,11 @@ class Routing:
         job.turn("requeue")
         job.worker = None
         job.queued_at = self._desk.now
-        plugin.counts.rerun += 1
+        if job.is_held:
+            job.is_held = False
+            job.attempts -= 1
+        else:
+            plugin.counts.rerun += 1
         plugin.queue.put(job)
 
     def take_back(self, plugin: Plugin, worker: Worker, death: Fault, *, unexplained: bool) -> None:
@@ -139,13 +182,16 @@ class Routing:
             self._return(plugin, worker, job)
             if not job.has_ended:
                 job.ran_s += self._desk.now - job.started_at
-                if unexplained:
+                if unexplained and not job.is_held:
                     job.deaths = (*job.deaths, worker.generation.number)
                 job.kills += worker.cause == "memory"
                 self._judge_death(plugin, worker, job, death)
         self.dispatch(plugin)
 
     def _judge_death(self, plugin: Plugin, worker: Worker, job: Job, death: Fault) -> None:
+        if job.is_held:  # it was never sent
+            self._requeue(plugin, job)
+            return
         counted = sum(number not in plugin.rolled_back for number in job.deaths)
         may_run_again = job.idempotent or worker.generation.loaded.is_pure(job.method)
         if job.cancel_reason is not None:

@@ -15,6 +15,7 @@ from .chain import HistoryError
 from .children import become_subreaper
 from .config import Config
 from .listener import ListenError
+from .roster import NOT_DURABLE
 from .service import Service
 from .staged import StageError
 from .state_dir import StateDir, StateDirError
@@ -32,6 +33,10 @@ def run(config: Config, *, stdio: bool, check: bool) -> int:
         state_dir = StateDir.open(config.supervisor, stdio=stdio)
     except StateDirError as error:
         return _say(str(error), EXIT_USAGE)
+    for name, spec in config.plugins.items():
+        if spec.durable and state_dir.is_temporary:
+            state_dir.close()
+            return _say(f"{name}: {NOT_DURABLE}", EXIT_USAGE)
     try:
         return asyncio.run(_main(config, state_dir, stdio=stdio, check=check))
     except (ListenError, StageError, HistoryError) as error:

@@ -100,7 +100,10 @@ class Service:
         )
         for note in (*place.notes(), *store.notes, *self.chronicle.notes):
             self.narrate("warning", "", note)
-        self.roster = Roster(config, self.shell, self.news, self.chronicle.past)
+        self.roster = Roster(
+            config, self.shell, self.news, self.chronicle.past,
+            may_be_durable=not state_dir.is_temporary,
+        )  # fmt: skip
 
     @property
     def config(self) -> Config:
@@ -261,6 +264,7 @@ class Service:
             "pid": os.getpid(),
             "uptime_s": round(time.monotonic() - self._started_at, 3),
             "seq": self.news.seq,
+            "journal": self.shell.ledger.facts(),
             "plugins": {
                 plugin.name: {
                     **plugin_facts(core, plugin, usage),
@@ -312,6 +316,7 @@ class Service:
         if self._listener is not None:
             self._listener.close()
             self._listener = None
+        await self.shell.ledger.written()
         self.news.watches.close()
         sessions = list(self.sessions)
         await asyncio.gather(*(session.answer_all(ANSWERS_S) for session in sessions))

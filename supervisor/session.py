@@ -6,6 +6,7 @@ Knows the wire and the shell; what each method does is in `calls_*.py`, how it i
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ..protocol import limits
@@ -128,10 +129,25 @@ class Session:
         self.jobs_in_flight -= 1
         self.bytes_in_flight -= caller.size
 
+    def outcome(self, job_id: str) -> Ended | None:
+        """What is kept of a job that has ended: for this session, or in the journal."""
+        return self.kept.get(job_id) or self.service.shell.ledger.get(job_id)
+
+    def delivered(self, job_id: str) -> None:
+        """An outcome is being sent: once the client has it, the journal need not keep it."""
+        if self.service.shell.ledger.get(job_id) is not None:
+            has_left = partial(self.channel.when_flushed, partial(self._has_left, job_id))
+            self.service.loop.call_soon(has_left)
+
+    def _has_left(self, job_id: str) -> None:
+        if self.channel.is_writable:  # else what was not taken was dropped
+            self.service.shell.ledger.forget(job_id)
+
     def keep(self, job_id: str, ended: Ended, *, notify: bool) -> None:
         """The outcome of a submitted job: delivered, or kept until it is asked for."""
         if notify and self.is_open:
             self.channel.send(notification_raw("job_done", [ended.record.packed]))
+            self.delivered(job_id)
         else:
             self.kept.keep(job_id, ended)
 

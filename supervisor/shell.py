@@ -7,18 +7,24 @@ a process. Every public method that ends in a fact goes `core.fact(now, …)` th
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any, Protocol
 
+from ..protocol.errors import Fault
 from . import orders as o
+from .caller import Heir
 from .changeover import Changeover
 from .core import Core
 from .crew import Crew
 from .files import Files
 from .job import Job
+from .journal import Journal
+from .ledger import Ledger
 from .log_ring import Level
 from .spec import SupervisorSpec
 from .staged import Staged
@@ -55,12 +61,16 @@ class Shell:
         self.core = Core(spec, wall_start=start, jitter=Random().random)  # noqa: S311 - back-off
         self.crew = Crew(self, supervisor_id, state_dir, listener)
         self.staging = Staging(self, store, listener)
+        self.ledger = Ledger(
+            self.loop, self.files, Journal(state_dir / "journal.db"), listener.narrate,
+            self._refused,
+        )  # fmt: skip
         self._listener = listener
         self._tasks: set[asyncio.Task[None]] = set()
         self._is_acting = False
         self._tick: asyncio.TimerHandle | None = None
         self._do: dict[type, Callable[[Any], None]] = {
-            o.Dispatch: self.crew.dispatch,
+            o.Dispatch: self._dispatch,
             o.Settle: lambda order: self._settle(order.job),
             o.Stage: self.staging.begin,
             o.Spawn: self.crew.spawn,
@@ -118,13 +128,32 @@ class Shell:
         return task
 
     def _admit(self, job: Job) -> None:
-        for caller in job.owner:
-            caller.admitted(job)
+        if job.is_accepted:
+            for caller in job.owner:
+                caller.admitted(job)
+        else:
+            self.ledger.accept(job, partial(self._accepted, job))
 
     def _settle(self, job: Job) -> None:
         self._listener.settled(job)
+        if job.is_durable:
+            self.ledger.end(job, partial(self._tell_outcome, job))
+        else:
+            self._tell_outcome(job)
+
+    def _tell_outcome(self, job: Job) -> None:
         for caller in job.owner:
             caller.settled(job)
+        if job.is_durable and all(caller.is_forgotten for caller in job.owner):
+            self.ledger.forget(job.id)
+
+    def _dispatch(self, order: o.Dispatch) -> None:
+        job, loaded = order.job, order.worker.generation.loaded
+        if job.is_held:
+            may_repeat = job.idempotent or loaded.is_pure(job.method)
+            self.ledger.begin(job, partial(self._begin, order), may_repeat=may_repeat)
+        else:
+            self.crew.dispatch(order)
 
     def _record(self, order: o.Record) -> None:
         self._listener.record(order.entry)
@@ -135,16 +164,44 @@ class Shell:
 
     # -- facts about jobs
 
-    def submit(self, job: Job, block_s: float | None) -> bool:
-        """Accept a job; raises Fault."""
+    def submit(self, job: Job, block_s: float | None) -> None:
+        """Accept a job, whose callers are told when it is; raises Fault."""
+        self.ledger.check(job, is_durable=self.core.plugin(job.plugin).spec.durable)
         try:
-            return self.core.submit(self.now(), job, block_s=block_s)
+            is_accepted = self.core.submit(self.now(), job, block_s=block_s)
         finally:
             self.loop.call_soon(self.act)
+        if is_accepted:
+            self._admit(job)
 
     def cancel(self, job: Job, reason: str, *, kill: bool = False) -> None:
         """End a job for its caller."""
         self.core.cancel(self.now(), job, reason, kill=kill)
+        self.act()
+
+    # -- facts about the journal
+
+    def restore(self, plugin: str) -> None:
+        """What a supervisor before this one had accepted for a plugin goes on."""
+        for job, deadline, may_repeat in self.ledger.recovered(plugin):
+            job.owner = [Heir()]
+            left_s = None
+            if deadline is not None and job.timeout_s is not None:  # the wall clock may have jumped
+                left_s = max(0.0, min(deadline - time.time(), job.timeout_s))
+            self.core.restore(self.now(), job, left_s=left_s, may_repeat=may_repeat)
+
+    def _accepted(self, job: Job) -> None:
+        job.is_accepted = True
+        self._admit(job)
+
+    def _begin(self, order: o.Dispatch) -> None:
+        if self.core.begin(self.now(), order.worker, order.job):
+            self.crew.dispatch(order)
+        self.act()
+
+    def _refused(self, job: Job, fault: Fault) -> None:
+        job.is_durable = False
+        self.core.refused(self.now(), job, fault)
         self.act()
 
     # -- the end
@@ -157,3 +214,4 @@ class Shell:
             self._tick.cancel()
         await self.crew.close()
         self.files.shutdown()
+        self.ledger.close()

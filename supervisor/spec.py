@@ -51,6 +51,7 @@ class PluginSpec:
     max_age_s: float | None = None
     max_rss_bytes: int | None = None
     memory_bytes: int | None = None
+    durable: bool = False
     start: Start = "auto"
     preload: tuple[str, ...] = ()
 

@@ -24,7 +24,7 @@ class StateDir:
 
     def __init__(self, path: Path, *, is_temporary: bool) -> None:
         self.path = path
-        self._is_temporary = is_temporary
+        self.is_temporary = is_temporary
         self._lock_fd = _lock(path)
 
     @classmethod
@@ -45,7 +45,7 @@ class StateDir:
 
     def close(self) -> None:
         """Let others have it."""
-        if self._is_temporary:
+        if self.is_temporary:
             remove_tree(self.path)
         os.close(self._lock_fd)
 

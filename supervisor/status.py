@@ -51,6 +51,7 @@ def plugin_facts(core: Core, plugin: Plugin, usage: Mapping[int, Usage]) -> dict
         "counts": asdict(plugin.counts),
         "limits": _limits(plugin.spec),
         "methods": _methods(live),
+        "durable": plugin.spec.durable,
         "source": live.release.shown if live else plugin.spec.source,
         "python": live.spec.python if live else plugin.spec.python,
         "isolation": (live.spec if live else plugin.spec).isolation,

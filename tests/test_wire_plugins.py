@@ -48,10 +48,10 @@ def test_a_first_release_that_fails_is_1016(wire: Wire, tmp_path: Path) -> None:
 
 
 def test_all_mistakes_of_an_add_are_told(wire: Wire) -> None:
-    keys = {"source": "x.py", "worker": 2, "queue": -1, "durable": True, "swap": "slowly"}
+    keys = {"source": "x.py", "worker": 2, "queue": -1, "gpu_memory": "1GiB", "swap": "slowly"}
     code, message, _ = wire.refused("add", "wrong", keys)
     assert code == -32602
-    for word in ("worker", "queue", "durable", "swap"):
+    for word in ("worker", "queue", "gpu_memory", "swap"):
         assert word in message
     assert "workers" in message, "did you mean"
 

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 JOB_S = 60.0  # for one sample
 BACK_S = 60.0  # for a new worker after a kill
-# A trial asks by itself, and its kill says nothing about the release.
-TERMS = {"reload": "on-signal", "probation": "0s"}
+# A trial asks by itself, its kill says nothing about the release, and nothing of it is kept.
+TERMS = {"reload": "on-signal", "probation": "0s", "durable": False}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
