@@ -96,6 +96,7 @@ class Routing:
             return False
         if not job.has_ended and self._still_serves(plugin, worker):
             job.is_held = False
+            job.generation = worker.generation.number  # which is new after a way back
             return True
         self._take_unsent(plugin, worker, job)
         return False

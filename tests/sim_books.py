@@ -49,7 +49,7 @@ class Books:
 
     def _check_wanted(self, process: Process, now: float) -> None:
         """A worker that holds nothing but jobs that nobody wants any more must go."""
-        has_wanted = False
+        has_wanted = any(job.is_held for job in process.worker.jobs.values())
         for job in process.holds.values():
             if job.cancel_reason is None:
                 has_wanted = True
@@ -91,7 +91,9 @@ class Books:
                 running += not job.has_ended
             process = processes.get(worker.id)
             if process is not None and process.holds.keys() != worker.jobs.keys():
-                raise Violation(f"{worker} holds others")
+                sent = {job.id for job in worker.jobs.values() if not job.is_held}
+                if process.holds.keys() != sent:
+                    raise Violation(f"{worker} holds others")
         return running
 
     def _check_idle(self, plugin: Plugin) -> None:

@@ -56,6 +56,7 @@ class JobLaws:
         """The core took it."""
         ledger = self.open[job.id] = Ledger(self._world.now)
         ledger.accepted = accepted
+        self._world.journal(job)
         require(job.seq > 0 or not accepted, f"{job.id} was accepted without a place")
 
     def admitted(self, order: o.Admit) -> None:
@@ -64,6 +65,13 @@ class JobLaws:
         require(ledger is not None and not ledger.accepted, f"{order.job.id} admitted twice")
         assert ledger is not None
         ledger.accepted = True
+        self._world.journal(order.job)
+
+    def inherited(self, job: Job) -> None:
+        """A supervisor before this one had accepted it, and may have lent it."""
+        ledger = self.open[job.id] = Ledger(self._world.now)
+        ledger.accepted = True
+        ledger.dispatches = job.attempts
 
     def settled(self, order: o.Settle) -> None:
         """It ended."""
@@ -98,9 +106,16 @@ class JobLaws:
 
     # -- 3, 6: who gets which job, and when
 
-    def dispatched(self, process: Process, job: Job) -> None:
-        """A job was lent."""
+    def lent(self, process: Process, job: Job) -> None:
+        """A worker is to have a job."""
+        self._check_order(self._world.core.plugins[job.plugin], job)
+        if job.key is not None:
+            self._check_key(process, job, job.key)
+
+    def sent(self, process: Process, job: Job) -> None:
+        """It has it."""
         worker = process.worker
+        require(job.is_accepted, f"{job.id} is sent before the journal has it")
         plugin = self._world.core.plugins[job.plugin]
         ledger = self.open.get(job.id)
         if ledger is not None:
@@ -111,9 +126,6 @@ class JobLaws:
         require(not process.was_told_to_go, f"{job.id} lent to {worker}, which must go")
         limit = worker.generation.loaded.concurrency
         require(len(process.holds) < limit, f"{worker} holds more than {limit}")
-        self._check_order(plugin, job)
-        if job.key is not None:
-            self._check_key(process, job, job.key)
 
     def _check_order(self, plugin: Plugin, job: Job) -> None:
         for other in plugin.queue:

@@ -68,6 +68,7 @@ def random_spec(rng: Random, name: str) -> PluginSpec:
         hold_timeout_s=rng.choice((0.02, 0.2)) * slow,
         probation_s=rng.choice((0.0, 0.1, 1.0)),
         rollback_keep=rng.choice(("auto", "warm", "staged")),
+        durable=rng.random() < 0.4,
         max_errors_factor=rng.choice((2.0, None)),
         max_errors_rate=rng.choice((None, 0.05)),
         pin=digest_of(f"{name}/A") if rng.random() < 0.05 else "",
@@ -171,6 +172,22 @@ class People:
             if known is None:
                 self.world.change_laws.forget(name)
             self._note(core.add(now, spec, reason=reason, plugin=known))
+            if self.rng.random() < 0.5:
+                self._inherit(name)
+
+    def _inherit(self, name: str) -> None:
+        """A supervisor that was killed left jobs in its journal."""
+        rng, world = self.rng, self.world
+        for _ in range(rng.randrange(8)):
+            self._jobs += 1
+            method, idempotent = rng.choice(("run", "act")), rng.random() < 0.1
+            job = Job(f"j{self._jobs}", name, method, b"\x90", idempotent=idempotent)
+            job.attempts = rng.choice((0, 0, 1, 2))
+            left_s = rng.choice((None, None, 0.0, 0.1))
+            may_repeat = idempotent or method == "run"
+            world.job_laws.inherited(job)
+            world.core.restore(world.now, job, left_s=left_s, may_repeat=may_repeat)
+            self.jobs.append(job)
 
     def _reload(self, name: str) -> None:
         self._note(self.world.core.change(self.world.now, name, "reload"))

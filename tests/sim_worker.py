@@ -137,7 +137,7 @@ class Process:
         was_held = core.answered(now, self.worker, job.id, fault, b"\xc0")
         require(was_held, f"{self.worker} holds no {job.id}")
         self.world.act()
-        if self.life.strays and job.id not in self.holds:  # else the shell tells them apart
+        if self.life.strays and job.id not in self.worker.jobs:  # else the shell tells them apart
             was_held = core.answered(now, self.worker, job.id, None, b"\xc0")
             require(not was_held, f"a second answer to {job.id} was taken")
 

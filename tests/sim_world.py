@@ -14,6 +14,7 @@ from hashlib import sha256
 from random import Random
 from typing import Any
 
+from changeover.protocol.errors import Code, Fault
 from changeover.supervisor import orders as o
 from changeover.supervisor.changeover import Changeover
 from changeover.supervisor.core import Core
@@ -31,6 +32,7 @@ from .sim_worker import Process
 
 WALL = datetime(2026, 1, 1, tzinfo=UTC)
 STAGE_S = 0.01
+JOURNAL_S = 0.002
 TRACE = 100  # lines that lead to a violation
 
 
@@ -141,8 +143,37 @@ class World:
 
     def _dispatch(self, order: o.Dispatch) -> None:
         process = self.processes[order.worker.id]
-        self.job_laws.dispatched(process, order.job)
-        process.take(order.job)
+        self.job_laws.lent(process, order.job)
+        if order.job.is_held:
+            self.after(JOURNAL_S, self._begin, process, order.job)
+        else:
+            self._send(process, order.job)
+
+    def _send(self, process: Process, job: Job) -> None:
+        self.job_laws.sent(process, job)
+        process.take(job)
+
+    # -- the journal
+
+    def journal(self, job: Job) -> None:
+        """It is to have a new job, and now and then the disk is full."""
+        if job.is_durable and not job.is_accepted:
+            fails = not self.is_healthy and self.rng.random() < 0.05
+            self.after(JOURNAL_S, self._refuse if fails else self._accept, job)
+
+    def _accept(self, job: Job) -> None:
+        job.is_accepted = True
+
+    def _refuse(self, job: Job) -> None:
+        fault = Fault.new(Code.BUSY, "the journal cannot be written: disk full")
+        self.core.refused(self.now, job, fault)
+
+    def _begin(self, process: Process, job: Job) -> None:
+        """The shell writes in order: that a job is accepted, then that it begins."""
+        if not job.is_accepted and not job.has_ended:
+            self.after(JOURNAL_S, self._begin, process, job)
+        elif self.core.begin(self.now, process.worker, job):
+            self._send(process, job)
 
     def _spawn(self, order: o.Spawn) -> None:
         worker = order.worker

@@ -69,6 +69,7 @@ max_jobs = "off"
 max_age  = "off"
 max_rss  = "off"
 memory   = "off"
+durable    = false
 start     = "auto"
 preload   = []
 reload        = "on-change"
