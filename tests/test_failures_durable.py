@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import sqlite3
 import subprocess
 from collections import Counter
 from pathlib import Path
 from random import Random
 from typing import Any
 
+import msgpack
 import pytest
 
 from changeover.client import (
@@ -241,20 +244,46 @@ def test_an_outcome_is_kept_over_a_kill_for_any_client_until_it_is_delivered(
             assert wire.refused("wait", ["j1"])[0] == Code.NOT_FOUND
 
 
+def let_time_pass(journal: Path, job_id: str) -> None:
+    """As if nobody had started a supervisor for years: the deadline is long ago."""
+    with contextlib.closing(sqlite3.connect(journal)) as db, db:
+        (packed_options,) = db.execute("SELECT options FROM jobs WHERE id = ?", [job_id]).fetchone()
+        options = {**msgpack.unpackb(packed_options), "deadline": 0.0}
+        db.execute("UPDATE jobs SET options = ? WHERE id = ?", [msgpack.packb(options), job_id])
+
+
 def test_a_deadline_goes_on_while_no_supervisor_runs(
     tmp_path: Path, plugin_file: PluginFile
 ) -> None:
     keys = held_keys(plugin_file)
     with Service(tmp_path, keys) as service, service.connect() as wire:
         wire.call("pause", "job")
-        submit(wire, 1, timeout_ms=1)
+        submit(wire, 1, timeout_ms=10_000_000)
         submit(wire, 2, timeout_ms=10_000_000)
         service.kill()
+    let_time_pass(tmp_path / "state" / "journal.db", "j1")
     with Service(tmp_path, keys) as service, service.connect() as wire:
         late, done = wire.call("wait", ["j1", "j2"])
         assert late["error"][0] == Code.DEADLINE
         assert late["error"][2]["executed"] == "no"
         assert done["state"] == "done"
+
+
+def test_nobody_who_joins_a_job_that_was_brought_back_takes_it_along(
+    tmp_path: Path, plugin_file: PluginFile, hold: Hold
+) -> None:
+    keys = held_keys(plugin_file, pure=True)
+    with Service(tmp_path, keys) as service, service.connect() as wire:
+        submit(wire, 1, hold)
+        hold.wait_for(1)
+        service.kill()
+    with Service(tmp_path, keys) as service, service.connect() as wire:
+        hold.wait_for(1)
+        with service.connect() as passer_by:
+            passer_by.ask("run", "job", "run", [1, hold.path], {"id": "j1"})
+            assert passer_by.call("ping", 1) == 1
+        hold.release(1)
+        assert wire.call("wait", ["j1"])[0]["state"] == "done"
 
 
 def test_a_python_client_finds_its_jobs_again(
