@@ -19,8 +19,8 @@ class Job:
     __slots__ = (
         "args", "attempts", "cancel_reason", "deaths", "errors", "fault",
         "generation", "id", "idempotent", "is_accepted", "is_durable", "is_held", "item_seq", "key",
-        "kills", "method", "options", "owner", "plugin", "queued_at", "queued_s", "ran_s", "release",
-        "result", "seq", "started_at", "state", "timeout_s", "timer", "worker",
+        "kills", "method", "options", "owner", "plugin", "queued_at", "queued_s", "ran_s",
+        "release", "result", "seq", "started_at", "state", "timeout_s", "timer", "worker",
     )  # fmt: skip
 
     def __init__(  # noqa: PLR0913 - the facts of a record
