@@ -181,7 +181,7 @@ def test_what_ran_and_is_not_pure_is_lost_and_what_was_queued_runs_in_its_order(
         assert lost["state"] == "lost"
         assert [record["result"][0] for record in done] == [2, 3, 4]
         queued = {record["job"]: record["queued_ms"] for record in done}
-        assert sorted(queued, key=queued.__getitem__) == ["j4", "j3", "j2"]
+        assert queued["j4"] <= queued["j3"] <= queued["j2"]  # in whole milliseconds
     assert hold.is_quiet()
 
 
