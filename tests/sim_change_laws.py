@@ -41,7 +41,8 @@ class ChangeLaws:
         name, serving = plugin.name, self._cut.get(plugin.name)
         require(job.generation == serving, f"{job.id} on #{job.generation}, #{serving} serves")
         require(name not in self._held, f"{job.id} is lent while callers are held")
-        way_back = plugin.change is not None and plugin.change.undoes is not None
+        change = plugin.change  # a way back that was itself condemned serves on if none is left
+        way_back = change is not None and change.undoes is not None and change.number != serving
         is_bad = serving in plugin.rolled_back
         require(not (way_back and is_bad), f"{job.id} is lent to a release that is left")
 

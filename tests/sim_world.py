@@ -145,7 +145,7 @@ class World:
         process = self.processes[order.worker.id]
         self.job_laws.lent(process, order.job)
         if order.job.is_held:
-            self.after(JOURNAL_S, self._begin, process, order.job)
+            self.after(JOURNAL_S, self._begin, order.worker, order.job)
         else:
             self._send(process, order.job)
 
@@ -168,12 +168,12 @@ class World:
         fault = Fault.new(Code.BUSY, "the journal cannot be written: disk full")
         self.core.refused(self.now, job, fault)
 
-    def _begin(self, process: Process, job: Job) -> None:
+    def _begin(self, worker: Worker, job: Job) -> None:
         """The shell writes in order: that a job is accepted, then that it begins."""
         if not job.is_accepted and not job.has_ended:
-            self.after(JOURNAL_S, self._begin, process, job)
-        elif self.core.begin(self.now, process.worker, job):
-            self._send(process, job)
+            self.after(JOURNAL_S, self._begin, worker, job)
+        elif self.core.begin(self.now, worker, job):
+            self._send(self.processes[worker.id], job)
 
     def _spawn(self, order: o.Spawn) -> None:
         worker = order.worker
