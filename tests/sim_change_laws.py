@@ -125,10 +125,10 @@ class ChangeLaws:
 
     def _check_recycle(self, change: Changeover, step: Step) -> None:
         """To what serves, by workers that are new, and not at once again where that is vain."""
-        live = self._world.core.plugins[change.plugin].live
         require(not change.warm, f"{change.plugin}: recycled to workers that were left before")
         if step is Step.STAGE:
             self._world.changes.append(change)
+            live = self._world.core.plugins[change.plugin].live
             assert live is not None
             is_same = change.target is not None and change.target.digest == live.release.digest
             require(is_same, f"{change.plugin}: a recycle leads to another release")
