@@ -23,7 +23,7 @@ from typing import Any
 
 import psutil
 
-from changeover.client import Changeover, launch
+from changeover.client import Changeover, Refused, launch
 
 PLUGIN = """
 import os, signal
@@ -103,7 +103,11 @@ class Soak:
 
     def _replace(self) -> None:
         self.write()
-        self._co.reload("job")
+        try:
+            self._co.reload("job")
+        except Refused as refused:
+            if refused.outcome != "rolled_back":  # rightly so: its first job killed its worker
+                raise
         self.changeovers += 1
 
     def _load(self) -> None:
