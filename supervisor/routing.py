@@ -185,7 +185,7 @@ class Routing:
                 job.ran_s += self._desk.now - job.started_at
                 if unexplained and not job.is_held:
                     job.deaths = (*job.deaths, worker.generation.number)
-                job.kills += worker.cause == "memory"
+                job.kills += worker.cause == "memory" and not job.is_held
                 self._judge_death(plugin, worker, job, death)
         self.dispatch(plugin)
 
@@ -195,9 +195,10 @@ class Routing:
             return
         counted = sum(number not in plugin.rolled_back for number in job.deaths)
         may_run_again = job.idempotent or worker.generation.loaded.is_pure(job.method)
+        never_fits = worker.cause == "memory" and job.kills >= plugin.spec.poison
         if job.cancel_reason is not None:
             self._outcomes.cancelled(plugin, job)
-        elif worker.cause == "stop" or not may_run_again or job.kills >= plugin.spec.poison:
+        elif worker.cause == "stop" or not may_run_again or never_fits:
             lost = {**death.data, "retryable": may_run_again}
             self._outcomes.failed(plugin, job, Fault(death.code, death.message, lost))
         elif counted >= plugin.spec.poison:

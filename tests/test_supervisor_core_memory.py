@@ -113,6 +113,25 @@ def test_crashes_and_kills_are_counted_apart() -> None:
     assert state_of(job) == "running"
 
 
+def test_a_kill_is_not_held_against_a_job_at_its_next_crash() -> None:
+    bench = limited(poison=3)
+    job = bench.submit()
+    measure(bench, bench.holder(job))
+    stricter = Bench(memory_bytes=LIMIT, poison=1).spec
+    bench.fact(lambda: bench.core.reconfigure(bench.now, stricter, needs_change=False))
+    bench.die(bench.holder(job))
+    assert job.fault is not None
+    assert job.fault.code == Code.POISONED
+
+
+def test_a_job_that_was_never_sent_has_no_part_in_a_kill() -> None:
+    bench = limited(poison=1, durable=True)
+    job = bench.submit()
+    assert job.is_held  # the journal has not got it yet
+    measure(bench, bench.holder(job))
+    assert (job.kills, state_of(job)) == (0, "running")
+
+
 @pytest.mark.parametrize("request_", ["load", "check"])
 def test_a_release_that_takes_too_much_before_it_serves_is_refused(request_: str) -> None:
     bench = limited()

@@ -19,7 +19,7 @@ FRESH_S = 5.0
 # Seeds that once broke a law; what they found is in the history of the core.
 FOUND = (
     720207673755, 150054395740, 91032891216, 584042189011, 679203295113, 679203295276,
-    396655750574,
+    396655750574, 273705447321,
 )  # fmt: skip
 
 
