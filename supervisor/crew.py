@@ -7,7 +7,6 @@ or its process does becomes a fact for the core.
 from __future__ import annotations
 
 import asyncio
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,19 +14,15 @@ from ..protocol.errors import Code, Fatal, FatalCode, Fault
 from . import orders as o
 from .children import Children, Exit
 from .confine import landlock_abi
-from .containment import Containment, programs
-from .environment import explain_withheld
-from .folders import Folders
 from .guard import Guard
 from .job import Job
-from .launch import LaunchSpec, SpawnError, Started
+from .launch import SpawnError, Started
+from .launch_specs import LaunchSpecs
 from .launcher import Launcher
 from .levels import Levels
 from .log_ring import Level
 from .logs import StderrPump
 from .process import Process
-from .runtime import Runtime
-from .source import staged_command
 from .spec import PluginSpec
 from .staged import StageError
 from .states import WorkerState
@@ -50,15 +45,12 @@ class Crew:
         self.loop = shell.loop
         self._shell = shell
         self._core = shell.core
-        self._id = supervisor_id
-        self._runtime = Runtime(state_dir / "runtime")
-        self._folders = Folders(state_dir, supervisor_id, shell.files)
+        self._launch_specs = LaunchSpecs(shell, supervisor_id, state_dir)
         self._listener = listener
         self._links: dict[str, WorkerLink] = {}
         self._pumps: dict[str, StderrPump] = {}
         self._processes: dict[str, Process] = {}
         self._spawning: dict[str, asyncio.Task[None]] = {}
-        self._withheld: dict[str, set[str]] = {}  # variables, from workers that are contained
         self._children = Children()
         self._levels = Levels(self._children, landlock_abi())
         self._guard = Guard(
@@ -132,7 +124,7 @@ class Crew:
     def _spawn_ended(self, worker: Worker, task: asyncio.Task[None]) -> None:
         del self._spawning[worker.id]
         if worker.id not in self._processes:
-            self._forget(worker)
+            self._launch_specs.forget(worker)
         if task.cancelled():  # given up before it began, or while a fork server imported
             self._core.spawn_failed(
                 self._shell.now(), worker, "given up while it started", luck=True
@@ -145,8 +137,7 @@ class Crew:
             plugin = self._core.plugins.get(generation.spec.name)
             if plugin is not None and plugin.live is generation:  # it was staged long ago
                 await self._shell.staging.prove(generation)
-            runtime = await self._runtime_for(generation.spec)
-            started = await self._launcher.start(self._launch_spec(worker, runtime))
+            started = await self._launcher.start(await self._launch_specs.of(worker))
         except (SpawnError, StageError) as error:
             self._core.spawn_failed(self._shell.now(), worker, error.message, luck=error.bad_luck)
             self._shell.act()
@@ -178,55 +169,12 @@ class Crew:
             started, self._children, lambda ended: self._exited(worker, ended)
         )
 
-    async def _runtime_for(self, spec: PluginSpec) -> str:
-        """What another interpreter runs; the supervisor's own has it installed."""
-        if not spec.python:
-            return ""
-        return str(await self.loop.run_in_executor(self._shell.files, self._runtime.path))
-
-    def _launch_spec(self, worker: Worker, runtime: str) -> LaunchSpec:
-        generation = worker.generation
-        spec, release = generation.spec, generation.release
-        state_dir, tmp_dir = str(self._folders.of_plugin(spec.name)), ""
-        containment = Containment()
-        if spec.isolation != "trusted":
-            tmp_dir = str(self._folders.of_worker(worker.id))
-            root = self._shell.staging.root(release.digest)
-            containment = Containment(
-                level=spec.isolation,
-                network=spec.network,
-                read=(str(root), *programs(spec.command)),
-                write=(state_dir, tmp_dir),
-            )
-        launch = LaunchSpec(
-            plugin=spec.name,
-            worker=f"{self._id}/{worker.id}",
-            slot=worker.slot,
-            start=_start_method(spec),
-            command=staged_command(spec.command, release.path) if spec.command else (),
-            python=_interpreter(spec.python),
-            runtime=runtime,
-            source=release.path,
-            shown=release.shown,
-            object=spec.object,
-            pickled=bool(spec.pickled),
-            env=spec.env,
-            env_pass=spec.env_pass,
-            containment=containment,
-            launcher=spec.launcher,
-            preload=spec.preload,
-            state_dir=state_dir,
-            tmp_dir=tmp_dir,
-        )
-        self._withheld[worker.id] = launch.withheld()
-        return launch
-
     # -- facts about workers
 
     def replied(self, worker: Worker, method: str, fault: Fault | None, result: Any) -> None:
         """A control request was answered."""
         if fault is not None:
-            explain_withheld(fault, self._withheld[worker.id])
+            self._launch_specs.explain(worker, fault)
         self._core.replied(self._shell.now(), worker, method, fault, result)
         self._shell.act()
 
@@ -292,14 +240,10 @@ class Crew:
             "stderr_tail": pump.stderr_tail,
         }
         death = Fault.new(Code.WORKER_LOST, link.broke or str(ended), pid=worker.pid, **data)
-        explain_withheld(death, self._withheld[worker.id])
-        self._forget(worker)
+        self._launch_specs.explain(worker, death)
+        self._launch_specs.forget(worker)
         self._core.exited(self._shell.now(), worker, death)
         self._shell.act()
-
-    def _forget(self, worker: Worker) -> None:
-        self._withheld.pop(worker.id, None)
-        self._folders.discard(worker.id)
 
     async def close(self) -> None:
         """Kill what is left, and what escaped from it."""
@@ -308,18 +252,6 @@ class Crew:
         await self._children.swept(SWEEP_S)
         await self._launcher.close()
         await self._guard.close()
-
-
-def _start_method(spec: PluginSpec) -> Any:
-    if spec.start != "auto":
-        return spec.start
-    return "spawn" if spec.pickled else "exec"
-
-
-def _interpreter(python: str) -> str:
-    """The program itself where the folder of a venv is named; a name is left to PATH."""
-    is_folder = os.path.isabs(python) and os.path.isdir(python)
-    return os.path.join(python, "bin", "python") if is_folder else python
 
 
 def _signal_name(ended: Exit) -> str | None:
