@@ -145,7 +145,7 @@ class Routing:
 
     def _return(self, plugin: Plugin, worker: Worker, job: Job) -> None:
         worker.overdue.discard(job.id)
-        worker.ended_jobs += 1
+        worker.ended_jobs += not job.is_held  # else it was never sent
         if job.key is not None:
             plugin.busy_keys.discard(job.key)
 

@@ -56,8 +56,10 @@ def test_a_job_that_streams_is_not_durable() -> None:
 def test_a_held_job_whose_worker_dies_was_never_sent_and_goes_back() -> None:
     bench = serving()
     job = bench.submit()
-    bench.die(bench.holder(job))
+    worker = bench.holder(job)
+    bench.die(worker)
     counts = bench.plugin.counts
+    assert (worker.ended_jobs, job.kills) == (0, 0)
     assert (job.attempts, job.deaths, counts.lost, counts.rerun) == (1, (), 0, 0)
     assert begin(bench, job)
 
